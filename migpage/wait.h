@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * How to wait for a guest: the one place that decides between spinning and sleeping.
+ *
+ * A guest's vCPU answers within a microsecond while it runs, and may not answer for hours. So a wait is hot at first and
+ * then sleeps in proportion to how long nothing has happened: a block that comes after a pause waits for at most about a
+ * hundredth of that pause, and a guest that does nothing costs a few hundred wake-ups a second.
+ */
+#ifndef MIGPAGE_WAIT_H
+#define MIGPAGE_WAIT_H
+
+#include <glib.h>
+
+typedef struct MigPageWait {
+    gboolean busy;     /* never sleep */
+    unsigned spins;    /* turns since the guest last acted */
+    gint64 idle_since; /* us, monotonic; 0 until the clock was first read in this wait */
+} MigPageWait;
+
+/* Prepares the calling thread and *WAIT. BUSY: never sleep (a dedicated core). */
+void migpage_wait_init(MigPageWait *wait, gboolean busy);
+
+/* The guest acted. */
+static inline void migpage_wait_reset(MigPageWait *wait)
+{
+    wait->spins = 0;
+    wait->idle_since = 0;
+}
+
+/* The guest has not acted: spins or sleeps a little (at most MIGPAGE_WAIT_LONGEST_US). Returns how long nothing has
+ * happened, in us (0 while it is too short to tell). */
+gint64 migpage_wait_turn(MigPageWait *wait);
+
+#define MIGPAGE_WAIT_LONGEST_US 2000
+
+#endif
