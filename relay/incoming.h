@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The incoming channel: what its stream thread keeps, shared by incoming.c, candidates.c and one file for each wire. */
+#ifndef RELAY_INCOMING_H
+#define RELAY_INCOMING_H
+
+#define XXH_STATIC_LINKING_ONLY
+#include <xxhash.h>
+
+#include "relay/connection.h"
+#include "relay/migration.h"
+
+typedef struct Incoming {
+    Migration *m;
+    TransportListener *listener; /* NULL when no more connections are wanted */
+    GPtrArray *candidates;       /* of Candidate: connected, hello not complete */
+    Connection *connection;      /* the source's, NULL while it is not connected */
+
+    gboolean begun;     /* a source was accepted, the page thread runs (or has ended well) */
+    gboolean poc;       /* with begun */
+    gboolean one_way;   /* the stream comes from a file: nobody is answered */
+    gboolean completed; /* all is read and told; only answering a source that missed it */
+    gboolean served;    /* a connection was accepted at least once */
+    gboolean resumed;   /* the source came back and has not been told the end on this connection */
+    gint64
+        linger_until; /* completed: when waiting for a source that missed it is over, us; else 0 */
+    gboolean echoed;  /* native: the source knows that we know */
+
+    size_t block_filled; /* bytes of the next block that are in the window already */
+    uint64_t data_left;  /* bytes of the present DATA frame or poc block still to come */
+    guint32 window;      /* native: blocks that the source was promised room for */
+    gboolean end_seen;
+    uint64_t end_checksum; /* native: the source's */
+    XXH3_state_t *checksum;
+} Incoming;
+
+/* ---- candidates.c: connections that have yet to say who they are ------------------------------------- */
+
+typedef struct Candidate Candidate;
+void relay_candidate_free(gpointer candidate);
+
+/* What became of a candidate in one look at it. */
+typedef enum CandidateFate {
+    CANDIDATE_WAITING,
+    CANDIDATE_GONE, /* dropped without harm: a probe, a stranger, one that was refused (a warning tells) */
+    CANDIDATE_NATIVE, /* HELLO is set, version and facts checked */
+    CANDIDATE_POC,
+    CANDIDATE_WRONG, /* not a stream of ours, or silent for too long: ERROR tells; the peer was told where it can be */
+} CandidateFate;
+
+Candidate *relay_candidate_new(Incoming *in, TransportStream *stream);
+/* Reads what came. The candidate stays in the list in every case. */
+CandidateFate relay_candidate_look(Incoming *in, Candidate *candidate, NativeHello *hello,
+                                   GError **error);
+Connection *relay_candidate_connection(Candidate *candidate);
+/* Takes the connection out of it. */
+Connection *relay_candidate_steal(Candidate *candidate);
+/* When its time is over, us. */
+gint64 relay_candidate_deadline(Candidate *candidate);
+/* Says REFUSED with TEXT. */
+void relay_candidate_refuse(Incoming *in, Candidate *candidate, const char *text);
+
+/* ---- receive.c: bytes into the window, for both wires ------------------------------------------------ */
+
+/* Moves bytes of the present frame into the window: until data_left is 0, the window is full or nothing is there. */
+ConnectionResult relay_incoming_receive(Incoming *in, GError **error);
+/* TRUE when the window has room for at least one byte. */
+gboolean relay_incoming_has_room(Incoming *in);
+
+/* ---- One turn of each wire: GOING_ON, COMPLETED, LOST, PAUSED, CANCELLED or FAILED -------------------- */
+
+Outcome relay_incoming_native(Incoming *in, GError **error);
+Outcome relay_incoming_poc(Incoming *in, GError **error);
+
+/* Answers HELLO, after which CONNECTION is at a frame's beginning. */
+void relay_incoming_native_accept(Incoming *in, const NativeHello *hello);
+
+/* Sends what the source must know now: acknowledgements that are due, the end. NATIVE only. */
+Outcome relay_incoming_native_answer(Incoming *in, GError **error);
+
+/* After completion: reads the source's last frame. */
+void relay_incoming_native_linger(Incoming *in);
+
+#endif

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is common to both directions: life and death, requests, states, the page thread's start and end. */
+#include "relay/migration.h"
+
+#include <glib/gstdio.h>
+#include <string.h>
+
+#include "migpage/layout.h"
+
+static void make_session(guint8 *session)
+{
+    for (size_t i = 0; i < NATIVE_SESSION_SIZE; i += sizeof(guint32)) {
+        guint32 word = g_random_int();
+
+        memcpy(session + i, &word, sizeof(word));
+    }
+}
+
+Migration *relay_migration_new(gboolean incoming, TransportUri *uri, uint64_t address,
+                               RelayParameters *parameters, TransportTls *tls, int fd,
+                               const MigrationNotify *notify)
+{
+    Migration *m = g_new0(Migration, 1);
+
+    m->incoming = incoming;
+    m->uri = uri;
+    m->address = address;
+    m->parameters = parameters;
+    m->tls = tls;
+    m->fd = fd;
+    m->notify = *notify;
+    m->status = SNPRELAY_STATUS_NONE;
+    m->requests.fd = -1;
+    m->stream_wakeup.fd = m->page_wakeup.fd = -1;
+    m->cancellable = g_cancellable_new();
+    g_mutex_init(&m->lock);
+    atomic_init(&m->guest_waiting, -1);
+    atomic_init(&m->max_bandwidth, parameters->max_bandwidth);
+    if (!incoming) {
+        make_session(m->session);
+        m->wire = strcmp(parameters->wire, "poc") == 0 ? "poc" : "native";
+    }
+    m->started = g_get_monotonic_time();
+    return m;
+}
+
+static void clear_requests(MigrationRequests *requests)
+{
+    g_clear_error(&requests->fail);
+    g_clear_pointer(&requests->uri, transport_uri_free);
+    if (requests->fd >= 0) {
+        g_close(requests->fd, NULL);
+    }
+}
+
+void relay_migration_free(Migration *m)
+{
+    relay_window_clear(&m->window);
+    relay_wakeup_clear(&m->stream_wakeup);
+    relay_wakeup_clear(&m->page_wakeup);
+    clear_requests(&m->requests);
+    g_clear_error(&m->error);
+    g_clear_pointer(&m->page, migpage_free);
+    g_clear_pointer(&m->tls, transport_tls_unref);
+    transport_uri_free(m->uri);
+    relay_parameters_free(m->parameters);
+    g_strfreev(m->listening);
+    if (m->fd >= 0) {
+        g_close(m->fd, NULL);
+    }
+    g_object_unref(m->cancellable);
+    g_mutex_clear(&m->lock);
+    g_free(m);
+}
+
+void relay_migration_start(Migration *m)
+{
+    m->stream_thread = g_thread_new("snprelay-stream",
+                                    m->incoming ? relay_incoming_thread : relay_outgoing_thread, m);
+}
+
+/* ---- Asking ---------------------------------------------------------------------------------------- */
+
+static double megabits_per_second(uint64_t bytes, gint64 us)
+{
+    return us > 0 ? (double)bytes * 8 / (double)us : 0;
+}
+
+static gint64 guest_idle_ms(Migration *m, gint64 now)
+{
+    gint64 since = atomic_load(&m->guest_waiting);
+
+    return since > 0 ? (now - since) / 1000 : since;
+}
+
+/* With the lock held. */
+static SnprelayInfo *make_info(Migration *m)
+{
+    SnprelayInfo *info = g_new0(SnprelayInfo, 1);
+    gint64 now = g_get_monotonic_time();
+    gint64 end = m->ended ? m->ended : now;
+
+    info->status = m->status;
+    info->incoming = m->incoming;
+    info->uri = g_strdup(m->uri->text);
+    info->address = m->address;
+    info->listening = g_strdupv(m->listening);
+    info->wire = m->wire;
+    info->blocks = atomic_load(&m->blocks);
+    info->bytes = info->blocks * MIGPAGE_BLOCK_SIZE;
+    info->has_acked = m->incoming || g_strcmp0(m->wire, "native") == 0;
+    info->acked_bytes = (m->incoming ? info->blocks : atomic_load(&m->acked)) * MIGPAGE_BLOCK_SIZE;
+    info->reconnects = m->reconnects;
+    info->setup_time = m->activated ? (m->activated - m->started) / 1000 : -1;
+    info->total_time = (end - m->started) / 1000;
+    info->mbps = m->activated ? megabits_per_second(info->bytes, end - m->activated) : 0;
+    info->guest_idle_time = m->status == SNPRELAY_STATUS_ACTIVE ? guest_idle_ms(m, now) : -1;
+    info->has_checksum = m->has_checksum;
+    info->checksum = m->checksum;
+    info->error_desc = m->error ? g_strdup(m->error->message) : NULL;
+    return info;
+}
+
+SnprelayInfo *relay_migration_info(Migration *m)
+{
+    SnprelayInfo *info;
+
+    g_mutex_lock(&m->lock);
+    info = make_info(m);
+    g_mutex_unlock(&m->lock);
+    return info;
+}
+
+void snprelay_info_free(SnprelayInfo *info)
+{
+    if (info) {
+        g_free(info->uri);
+        g_strfreev(info->listening);
+        g_free(info->error_desc);
+        g_free(info);
+    }
+}
+
+/* ---- States ---------------------------------------------------------------------------------------- */
+
+/* With the lock held. */
+static void note_times(Migration *m, SnprelayStatus status)
+{
+    gint64 now = g_get_monotonic_time();
+
+    if (status == SNPRELAY_STATUS_ACTIVE) {
+        if (m->activated) {
+            m->reconnects++;
+        } else {
+            m->activated = now;
+        }
+    }
+    if (snprelay_status_is_final(status)) {
+        m->ended = now;
+        g_clear_pointer(&m->listening, g_strfreev);
+    }
+}
+
+gboolean relay_migration_event(Migration *m, RelayEvent event, const GError *error)
+{
+    SnprelayStatus next;
+    gboolean known;
+
+    g_mutex_lock(&m->lock);
+    known = relay_next_status(m->status, event, &next);
+    if (known) {
+        m->status = next;
+        note_times(m, next);
+        if (error || next == SNPRELAY_STATUS_ACTIVE || next == SNPRELAY_STATUS_COMPLETED) {
+            g_clear_error(&m->error);
+            m->error = error ? g_error_copy(error) : NULL;
+        }
+        /* Under the lock, so that changes are told in the order in which they happen. */
+        m->notify.status(m->notify.opaque, make_info(m));
+    }
+    g_mutex_unlock(&m->lock);
+    return known;
+}
+
+void relay_migration_wake(Migration *m, gboolean interrupt)
+{
+    if (interrupt) {
+        g_cancellable_cancel(m->cancellable);
+    }
+    relay_wakeup_signal(&m->stream_wakeup);
+}
+
+void relay_migration_fail(Migration *m, GError *error)
+{
+    g_mutex_lock(&m->lock);
+    if (m->requests.fail) {
+        g_error_free(error); /* the first reason is the one that explains */
+    } else {
+        m->requests.fail = error;
+    }
+    g_mutex_unlock(&m->lock);
+    relay_migration_wake(m, TRUE);
+}
+
+Outcome relay_migration_requested(Migration *m, GError **error)
+{
+    Outcome outcome = OUTCOME_GOING_ON;
+
+    g_mutex_lock(&m->lock);
+    if (m->requests.cancel) {
+        outcome = OUTCOME_CANCELLED;
+    } else if (m->requests.fail) {
+        g_propagate_error(error, g_error_copy(m->requests.fail));
+        outcome = OUTCOME_FAILED;
+    } else if (m->requests.pause) {
+        m->requests.pause = FALSE;
+        g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_NETWORK, "paused by command");
+        outcome = OUTCOME_PAUSED;
+    }
+    g_mutex_unlock(&m->lock);
+    return outcome;
+}
+
+gboolean relay_migration_has_request(Migration *m)
+{
+    gboolean has;
+
+    g_mutex_lock(&m->lock);
+    has = m->requests.cancel || m->requests.fail || m->requests.pause;
+    g_mutex_unlock(&m->lock);
+    return has;
+}
+
+void relay_migration_set_wire(Migration *m, const char *wire)
+{
+    g_mutex_lock(&m->lock);
+    m->wire = wire;
+    g_mutex_unlock(&m->lock);
+}
+
+void relay_migration_set_checksum(Migration *m, uint64_t checksum)
+{
+    g_mutex_lock(&m->lock);
+    m->has_checksum = TRUE;
+    m->checksum = checksum;
+    g_mutex_unlock(&m->lock);
+}
+
+void relay_migration_warn(Migration *m, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    m->notify.warning(m->notify.opaque, g_strdup_vprintf(format, args));
+    va_end(args);
+}
+
+/* ---- The page -------------------------------------------------------------------------------------- */
+
+gboolean relay_migration_begin_page(Migration *m, GError **error)
+{
+    MigPageRole role = m->incoming ? MIGPAGE_DESTINATION : MIGPAGE_SOURCE;
+
+    if (!migpage_begin(m->page, role, m->force, error)) {
+        return FALSE;
+    }
+    m->page_thread = g_thread_try_new("snprelay-page", relay_page_thread, m, error);
+    return m->page_thread != NULL;
+}
+
+static void stop_page(Migration *m)
+{
+    if (m->page_thread) {
+        atomic_store(&m->stop_page, true);
+        relay_wakeup_signal(&m->page_wakeup);
+        g_thread_join(g_steal_pointer(&m->page_thread));
+    }
+    atomic_store(&m->guest_waiting, -1);
+}
+
+void relay_migration_finish(Migration *m, Outcome outcome, const GError *error)
+{
+    g_autoptr(GError) by_person = NULL;
+
+    stop_page(m);
+    if (outcome != OUTCOME_COMPLETED) {
+        migpage_abandon(m->page);
+    }
+    /* The mapping goes before the last event: whoever hears of the end may take the memory away. */
+    g_clear_pointer(&m->page, migpage_free);
+    switch (outcome) {
+    case OUTCOME_COMPLETED:
+        relay_migration_event(m, RELAY_EVENT_COMPLETED, NULL);
+        break;
+    case OUTCOME_CANCELLED:
+        if (!error) {
+            g_set_error(&by_person, SNPRELAY_ERROR, SNPRELAY_ERROR_CANCELLED,
+                        "cancelled by command");
+            error = by_person;
+        }
+        relay_migration_event(m, RELAY_EVENT_CANCEL, error);
+        relay_migration_event(m, RELAY_EVENT_CANCELLED, error);
+        break;
+    default:
+        relay_migration_event(m, RELAY_EVENT_FAILED, error);
+    }
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The program `snprelay`: what its commands share. Everything here runs in the main thread. */
+#ifndef RELAY_PROGRAM_PROGRAM_H
+#define RELAY_PROGRAM_PROGRAM_H
+
+#include "migpage/guest-memory.h"
+#include "snprelay/snprelay.h"
+
+/* Exit statuses; users' scripts depend on them. */
+enum {
+    EXIT_COMPLETED = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_CANCELLED = 3,
+};
+
+/* ---- log.c ------------------------------------------------------------------------------------------ */
+
+/* Sends GLib's log to standard error, one line each, "snprelay: warning: ..."; to the journal with its priorities. */
+void relay_log_init(void);
+
+/* "error", "warning", "info" or "debug". Error: none of these. */
+gboolean relay_log_set_level(const char *name, GError **error);
+
+/* ---- options.c -------------------------------------------------------------------------------------- */
+
+typedef struct Options {
+    char **guest_memory, **hmp, **qmp;
+    gboolean allow_exec, require_tls, insecure_monitor, force, json;
+    GArray *parameters; /* of SnprelayParameterValue */
+    char **arguments;   /* what is left: URI ADDRESS */
+    char *uri;
+    uint64_t address;
+} Options;
+
+typedef enum OptionsFor {
+    OPTIONS_SERVE,
+    OPTIONS_SEND,
+    OPTIONS_RECEIVE,
+    OPTIONS_INSPECT,
+} OptionsFor;
+
+/* Reads a command's options and arguments; FALSE with ERROR naming what is wrong. `--help` prints and exits. Clear with
+ * relay_options_clear() in any case. */
+gboolean relay_options_parse(Options *options, OptionsFor command, int argc, char **argv,
+                             GError **error);
+void relay_options_clear(Options *options);
+
+/* ---- guest.c: the guest that --guest-memory names --------------------------------------------------- */
+
+typedef struct Guest Guest;
+
+Guest *relay_guest_new(char **specs, GError **error);
+void relay_guest_free(Guest *guest);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Guest, relay_guest_free)
+
+/* Answers REQUEST; for SnprelayCallbacks.map_page. */
+void relay_guest_map(Guest *guest, SnprelayMapRequest *request, uint64_t address);
+
+/* What is at that page, for a person, some lines without the last newline; changes nothing. Free with g_free(). */
+char *relay_guest_describe_page(Guest *guest, uint64_t address, GError **error);
+
+/* ---- progress-line.c -------------------------------------------------------------------------------- */
+
+typedef struct ProgressLine ProgressLine;
+
+/* Shows RELAY's progress on standard error, four times a second, if that is a terminal. */
+ProgressLine *relay_progress_line_new(SnprelayRelay *relay);
+/* Clears the line. */
+void relay_progress_line_free(ProgressLine *line);
+
+/* "64 MiB in 1.2 s (447 Mbit/s), checksum 0123456789abcdef"; free with g_free(). */
+char *relay_progress_summary(const SnprelayInfo *info);
+
+/* ---- The commands: each returns the exit status ------------------------------------------------------ */
+
+int relay_command_serve(int argc, char **argv);
+int relay_command_send(int argc, char **argv);
+int relay_command_receive(int argc, char **argv);
+int relay_command_inspect(int argc, char **argv);
+
+/* Prints "snprelay: error: ..." and where help is; returns EXIT_USAGE. */
+int relay_usage_error(const char *command, const GError *error);
+
+#endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* `snprelay send` and `snprelay receive`: one migration, then the exit status tells how it ended. */
+#include <glib-unix.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "qmp/qmp-info.h"
+#include "relay/program/program.h"
+
+typedef struct Transfer {
+    const Options *options;
+    gboolean incoming;
+    Guest *guest;
+    GMainLoop *loop;
+    SnprelayRelay *relay;
+    ProgressLine *line;
+    guint give_up_timer; /* while paused */
+    gboolean timed_out;  /* it was cancelled because nobody is here to act on a pause */
+    gboolean cancelled;
+    int status;
+} Transfer;
+
+static void map_page(SnprelayMapRequest *request, uint64_t address, gpointer opaque)
+{
+    Transfer *transfer = opaque;
+
+    relay_guest_map(transfer->guest, request, address);
+}
+
+static gboolean give_up(gpointer data)
+{
+    Transfer *transfer = data;
+
+    transfer->give_up_timer = 0;
+    transfer->timed_out = TRUE;
+    snprelay_cancel(transfer->relay);
+    return G_SOURCE_REMOVE;
+}
+
+static guint64 reconnect_timeout_ms(Transfer *transfer)
+{
+    SnprelayParameterValue *values = snprelay_get_parameters(transfer->relay);
+    guint64 seconds = 0;
+    size_t count;
+
+    snprelay_parameters(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (g_str_equal(values[i].name, "reconnect-timeout")) {
+            seconds = values[i].number;
+        }
+    }
+    snprelay_parameters_free(values);
+    return seconds * 1000;
+}
+
+/* There is no monitor here from which a person could resume: a pause lasts as long as reconnecting is tried. */
+static void watch_pause(Transfer *transfer, SnprelayStatus status)
+{
+    gboolean broken = status == SNPRELAY_STATUS_PAUSED || status == SNPRELAY_STATUS_RECOVERING;
+
+    if (broken && !transfer->give_up_timer) {
+        transfer->give_up_timer =
+            g_timeout_add((guint)MIN(reconnect_timeout_ms(transfer), G_MAXUINT), give_up, transfer);
+    } else if (!broken && transfer->give_up_timer) {
+        g_source_remove(transfer->give_up_timer);
+        transfer->give_up_timer = 0;
+    }
+}
+
+static void on_status(SnprelayRelay *relay G_GNUC_UNUSED, const SnprelayInfo *info, gpointer opaque)
+{
+    Transfer *transfer = opaque;
+
+    if (info->status == SNPRELAY_STATUS_PAUSED) {
+        g_message("paused: %s", info->error_desc);
+    } else if (info->status == SNPRELAY_STATUS_ACTIVE && info->reconnects > 0) {
+        g_message("connected again");
+    }
+    watch_pause(transfer, info->status);
+}
+
+static void on_stalled(SnprelayRelay *relay G_GNUC_UNUSED, uint64_t idle_ms,
+                       gpointer opaque G_GNUC_UNUSED)
+{
+    g_warning("the guest has done nothing for %" G_GUINT64_FORMAT " ms", idle_ms);
+}
+
+static void on_warning(SnprelayRelay *relay G_GNUC_UNUSED, const char *message,
+                       gpointer opaque G_GNUC_UNUSED)
+{
+    g_warning("%s", message);
+}
+
+static void on_settled(SnprelayRelay *relay G_GNUC_UNUSED, gpointer opaque)
+{
+    Transfer *transfer = opaque;
+
+    g_main_loop_quit(transfer->loop);
+}
+
+static void on_ready(SnprelayRelay *relay, const GError *error, gpointer opaque)
+{
+    Transfer *transfer = opaque;
+    g_autoptr(SnprelayInfo) info = NULL;
+
+    if (error) {
+        g_printerr("snprelay: error: %s\n", error->message);
+        transfer->status = error->code == SNPRELAY_ERROR_INVALID     ? EXIT_USAGE
+                           : error->code == SNPRELAY_ERROR_CANCELLED ? EXIT_CANCELLED
+                                                                     : EXIT_FAILED;
+        g_main_loop_quit(transfer->loop);
+        return;
+    }
+    info = snprelay_query(relay);
+    for (char **uri = info->listening; uri && *uri; uri++) {
+        g_printerr("listening on %s\n", *uri);
+    }
+}
+
+static gboolean on_signal(gpointer data)
+{
+    Transfer *transfer = data;
+
+    transfer->cancelled = TRUE;
+    snprelay_cancel(transfer->relay);
+    return G_SOURCE_CONTINUE;
+}
+
+static int report(Transfer *transfer)
+{
+    g_autoptr(SnprelayInfo) info = snprelay_query(transfer->relay);
+    g_autofree char *summary = relay_progress_summary(info);
+
+    if (transfer->options->json) {
+        g_autoptr(JsonNode) node = qmp_info_to_json(info);
+        g_autofree char *json = json_to_string(node, FALSE);
+
+        puts(json);
+    }
+    if (info->status == SNPRELAY_STATUS_COMPLETED) {
+        if (!transfer->options->json) {
+            printf("completed: %s\n", summary);
+        }
+        return EXIT_COMPLETED;
+    }
+    if (transfer->timed_out && !transfer->cancelled) {
+        g_printerr("snprelay: error: paused for longer than reconnect-timeout, given up\n");
+        return EXIT_FAILED;
+    }
+    g_printerr("snprelay: error: %s: %s\n", snprelay_status_name(info->status),
+               info->error_desc ? info->error_desc : "no reason is known");
+    return info->status == SNPRELAY_STATUS_CANCELLED ? EXIT_CANCELLED : EXIT_FAILED;
+}
+
+static int run(Transfer *transfer)
+{
+    const Options *options = transfer->options;
+    SnprelayFlags flags = options->force ? SNPRELAY_FLAG_FORCE : SNPRELAY_FLAG_NONE;
+
+    transfer->status = -1;
+    transfer->line = relay_progress_line_new(transfer->relay);
+    if (transfer->incoming) {
+        snprelay_migrate_incoming(transfer->relay, options->uri, options->address, flags, on_ready,
+                                  transfer);
+    } else {
+        snprelay_migrate(transfer->relay, options->uri, options->address, flags, on_ready,
+                         transfer);
+    }
+    if (transfer->status < 0) {
+        g_main_loop_run(transfer->loop);
+    }
+    relay_progress_line_free(transfer->line);
+    return transfer->status < 0 ? report(transfer) : transfer->status;
+}
+
+static int set_up_and_run(Transfer *transfer, const char *command)
+{
+    const SnprelayCallbacks callbacks = {.map_page = map_page,
+                                         .status_changed = on_status,
+                                         .stalled = on_stalled,
+                                         .settled = on_settled,
+                                         .warning = on_warning};
+    const Options *options = transfer->options;
+    SnprelayPolicy policy = (options->allow_exec ? SNPRELAY_POLICY_ALLOW_EXEC : 0) |
+                            (options->require_tls ? SNPRELAY_POLICY_REQUIRE_TLS : 0);
+    g_autoptr(GError) error = NULL;
+    guint signals[3];
+    int status;
+
+    transfer->guest = relay_guest_new(options->guest_memory, &error);
+    if (!transfer->guest) {
+        return relay_usage_error(command, error);
+    }
+    transfer->loop = g_main_loop_new(NULL, FALSE);
+    transfer->relay = snprelay_new(NULL, &callbacks, policy, transfer);
+    signals[0] = g_unix_signal_add(SIGINT, on_signal, transfer);
+    signals[1] = g_unix_signal_add(SIGTERM, on_signal, transfer);
+    signals[2] = g_unix_signal_add(SIGHUP, on_signal, transfer);
+    status = snprelay_set_parameters(transfer->relay,
+                                     (const SnprelayParameterValue *)options->parameters->data,
+                                     options->parameters->len, &error)
+                 ? run(transfer)
+                 : relay_usage_error(command, error);
+    for (size_t i = 0; i < G_N_ELEMENTS(signals); i++) {
+        g_source_remove(signals[i]);
+    }
+    if (transfer->give_up_timer) {
+        g_source_remove(transfer->give_up_timer);
+    }
+    snprelay_free(transfer->relay);
+    g_main_loop_unref(transfer->loop);
+    relay_guest_free(transfer->guest);
+    return status;
+}
+
+static int command_transfer(const char *command, gboolean incoming, int argc, char **argv)
+{
+    g_autoptr(GError) error = NULL;
+    Options options;
+    Transfer transfer = {.options = &options, .incoming = incoming};
+    int status;
+
+    status =
+        relay_options_parse(&options, incoming ? OPTIONS_RECEIVE : OPTIONS_SEND, argc, argv, &error)
+            ? set_up_and_run(&transfer, command)
+            : relay_usage_error(command, error);
+    relay_options_clear(&options);
+    return status;
+}
+
+int relay_command_send(int argc, char **argv)
+{
+    return command_transfer("send", FALSE, argc, argv);
+}
+
+int relay_command_receive(int argc, char **argv)
+{
+    return command_transfer("receive", TRUE, argc, argv);
+}

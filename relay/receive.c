@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The bytes of blocks, from the connection into the window: counted, summed up, and handed to the page thread whole. */
+#include "relay/incoming.h"
+
+#include "migpage/layout.h"
+
+gboolean relay_incoming_has_room(Incoming *in)
+{
+    void *start;
+
+    return relay_window_room(&in->m->window, &start) > 0;
+}
+
+ConnectionResult relay_incoming_receive(Incoming *in, GError **error)
+{
+    while (in->data_left > 0) {
+        guint8 *start;
+        uint64_t room = relay_window_room(&in->m->window, (void **)&start) * MIGPAGE_BLOCK_SIZE;
+        ConnectionResult result;
+        uint64_t whole;
+        size_t moved;
+
+        if (room == 0) {
+            return CONNECTION_OK;
+        }
+        result =
+            relay_connection_read_into(in->connection, start + in->block_filled,
+                                       MIN(in->data_left, room - in->block_filled), &moved, error);
+        if (moved == 0) {
+            return result;
+        }
+        in->data_left -= moved;
+        in->block_filled += moved;
+        whole = in->block_filled / MIGPAGE_BLOCK_SIZE;
+        in->block_filled %= MIGPAGE_BLOCK_SIZE;
+        if (whole > 0) {
+            XXH3_64bits_update(in->checksum, start, whole * MIGPAGE_BLOCK_SIZE);
+            relay_window_produce(&in->m->window, whole);
+            relay_wakeup_signal(&in->m->page_wakeup);
+        }
+    }
+    return CONNECTION_OK;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Waking a sleeping thread, at next to no cost while it is awake.
+ *
+ * The sleeper arms, looks once more whether there is something to do, and then polls the descriptor. Whoever makes
+ * something to do signals afterwards: a system call only when the sleeper is armed. Each side has a full fence between
+ * its store and its load, so one of them always sees the other. Shared by two or more threads; one sleeps.
+ */
+#ifndef RELAY_WAKEUP_H
+#define RELAY_WAKEUP_H
+
+#include <glib.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+typedef struct Wakeup {
+    int fd; /* an eventfd */
+    atomic_bool armed;
+} Wakeup;
+
+gboolean relay_wakeup_init(Wakeup *wakeup, GError **error);
+void relay_wakeup_clear(Wakeup *wakeup);
+
+/* Sleeper: from here on a signal makes the descriptor readable. Look at the condition again after this. */
+void relay_wakeup_arm(Wakeup *wakeup);
+
+/* Sleeper: awake again. READABLE: the poll saw the descriptor readable, so the signal is taken off it. */
+void relay_wakeup_disarm(Wakeup *wakeup, gboolean readable);
+
+/* Sleeper: polls the descriptor alone for at most TIMEOUT_MS (-1: no limit), then disarms. */
+void relay_wakeup_sleep(Wakeup *wakeup, int timeout_ms);
+
+/* Anybody, after a change that the sleeper must see. */
+void relay_wakeup_signal(Wakeup *wakeup);
+
+#endif
