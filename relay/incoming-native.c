@@ -145,6 +145,13 @@ static Outcome lost(Incoming *in, ConnectionResult result, GError **error)
     return in->one_way ? OUTCOME_FAILED : OUTCOME_LOST;
 }
 
+/* The end of a file is no break: its END frame came, or what is buffered waits for room in the window. */
+static gboolean ends_well(Incoming *in)
+{
+    return in->one_way && (in->end_seen || (relay_connection_buffered(in->connection) > 0 &&
+                                            !relay_incoming_has_room(in)));
+}
+
 /* One read, into the window while a DATA frame is being read, else into the buffer. */
 static Outcome read_once(Incoming *in, GError **error)
 {
@@ -167,16 +174,7 @@ static Outcome read_once(Incoming *in, GError **error)
         outcome = take_buffered(in, error);
     }
     if (outcome == OUTCOME_GOING_ON && (result == CONNECTION_END || result == CONNECTION_ERROR) &&
-        !in->end_seen) {
-        if (in->one_way && relay_connection_buffered(in->connection) > 0 &&
-            !relay_incoming_has_room(in)) {
-            return OUTCOME_GOING_ON; /* the window is full; what is buffered comes first */
-        }
-        g_propagate_error(error, g_steal_pointer(&broken));
-        return lost(in, result, error);
-    }
-    if (outcome == OUTCOME_GOING_ON && !in->one_way &&
-        (result == CONNECTION_END || result == CONNECTION_ERROR)) {
+        !ends_well(in)) {
         g_propagate_error(error, g_steal_pointer(&broken));
         return lost(in, result, error);
     }
@@ -185,13 +183,28 @@ static Outcome read_once(Incoming *in, GError **error)
 
 /* ---- Answers --------------------------------------------------------------------------------------- */
 
+/* Writing failed with CAUSE (taken over). The peer may have said why just before it went. */
+static Outcome write_failed(Incoming *in, GError *cause, GError **error)
+{
+    g_autoptr(GError) last_words = NULL;
+    Outcome outcome = read_once(in, &last_words);
+
+    if (outcome == OUTCOME_GOING_ON || outcome == OUTCOME_LOST) {
+        g_propagate_error(error, cause);
+        return lost(in, CONNECTION_ERROR, error);
+    }
+    g_error_free(cause);
+    g_propagate_error(error, g_steal_pointer(&last_words));
+    return outcome;
+}
+
 /* Acknowledgements only free the source's window, so they can wait until a good part of it has been read, or until a turn
  * of the loop in which a few milliseconds have passed. */
-Outcome relay_incoming_native_answer(Incoming *in, GError **error)
+static Outcome answer(Incoming *in, GError **error)
 {
     uint64_t read = relay_window_released(&in->m->window);
     guint8 frame[NATIVE_FRAME_MAX];
-    ConnectionResult result;
+    GError *cause = NULL;
 
     if (in->one_way) {
         atomic_store(&in->m->acked, read);
@@ -201,9 +214,8 @@ Outcome relay_incoming_native_answer(Incoming *in, GError **error)
         relay_connection_queue(in->connection, frame, relay_native_encode_ack(frame, read));
         atomic_store(&in->m->acked, read);
     }
-    result = relay_connection_flush(in->connection, error);
-    if (result == CONNECTION_ERROR) {
-        return lost(in, result, error);
+    if (relay_connection_flush(in->connection, &cause) == CONNECTION_ERROR) {
+        return write_failed(in, cause, error);
     }
     return OUTCOME_GOING_ON;
 }
@@ -226,7 +238,7 @@ Outcome relay_incoming_native(Incoming *in, GError **error)
         outcome = relay_native_keep_alive(in->m, in->connection, error);
     }
     if (outcome == OUTCOME_GOING_ON) {
-        outcome = relay_incoming_native_answer(in, error);
+        outcome = answer(in, error);
     }
     if (outcome == OUTCOME_GOING_ON && in->end_seen && atomic_load(&in->m->page_ended)) {
         if (!in->one_way) {

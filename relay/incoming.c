@@ -17,7 +17,10 @@
 
 #define CANDIDATES_MAX 8
 #define LISTEN_FDS_MAX 32
-#define ANSWER_MS 5 /* how late an acknowledgement may be while blocks are being read */
+#define ACCEPT_AGAIN_MS 1000
+#define ANSWER_MS 5           /* how late an acknowledgement may be while blocks are being read */
+#define STALLED_MS 1000       /* a guest that has read nothing for so long ... */
+#define STALLED_ANSWER_MS 100 /* ... is looked at less often */
 
 /* ---- Listening ------------------------------------------------------------------------------------- */
 
@@ -99,6 +102,9 @@ static void accept_connections(Incoming *in)
     g_autoptr(GError) error = NULL;
     TransportStream *stream;
 
+    if (g_get_monotonic_time() < in->accept_again) {
+        return;
+    }
     while (in->listener && (stream = transport_listener_accept(in->listener, &error)) != NULL) {
         if (in->candidates->len == CANDIDATES_MAX) {
             relay_candidate_refuse(in, in->candidates->pdata[0], "too many connections");
@@ -110,6 +116,8 @@ static void accept_connections(Incoming *in)
     }
     if (error && !g_error_matches(error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK)) {
         relay_migration_warn(in->m, "a connection could not be accepted: %s", error->message);
+        /* Out of descriptors, say: the connection still waits, and would wake us at once again. */
+        in->accept_again = g_get_monotonic_time() + ACCEPT_AGAIN_MS * G_TIME_SPAN_MILLISECOND;
     }
 }
 
@@ -254,12 +262,21 @@ static Outcome look_at_candidates(Incoming *in, GError **error)
     return outcome;
 }
 
+/* Everything has come, was right, and was read: whether the source is there to hear so or not. */
+static gboolean is_complete(Incoming *in)
+{
+    return in->begun && in->end_seen && atomic_load(&in->m->page_ended);
+}
+
 /* ---- Waiting --------------------------------------------------------------------------------------- */
 
 static gint64 earliest_deadline(Incoming *in)
 {
     gint64 earliest = in->linger_until ? in->linger_until : G_MAXINT64;
 
+    if (in->accept_again > g_get_monotonic_time()) {
+        earliest = MIN(earliest, in->accept_again);
+    }
     for (guint i = 0; i < in->candidates->len; i++) {
         earliest = MIN(earliest, relay_candidate_deadline(in->candidates->pdata[i]));
     }
@@ -274,12 +291,18 @@ static gboolean wants_bytes(Incoming *in)
     return in->one_way ? !in->end_seen && relay_incoming_has_room(in) : TRUE;
 }
 
-/* Blocks were read that the source has not been told of, or the end is near: look again soon. */
-static gboolean must_answer_soon(Incoming *in)
+/* While the guest reads, nobody wakes this thread for each block: how long the poll may last. */
+static int answer_timeout(Incoming *in)
 {
-    return in->begun && !in->completed && in->connection &&
-           (relay_window_released(&in->m->window) > atomic_load(&in->m->acked) ||
-            relay_window_produced(&in->m->window) > relay_window_released(&in->m->window));
+    gint64 since = atomic_load(&in->m->guest_waiting);
+    gboolean stalled =
+        since > 0 && g_get_monotonic_time() - since > STALLED_MS * G_TIME_SPAN_MILLISECOND;
+
+    if (!in->begun || in->completed || !in->connection ||
+        relay_window_produced(&in->m->window) == atomic_load(&in->m->acked)) {
+        return G_MAXINT;
+    }
+    return stalled ? STALLED_ANSWER_MS : ANSWER_MS;
 }
 
 static int poll_timeout(Incoming *in)
@@ -293,7 +316,7 @@ static int poll_timeout(Incoming *in)
     if (in->connection && in->poc && !in->end_seen) {
         timeout = MIN(timeout, 1000);
     }
-    return must_answer_soon(in) ? MIN(timeout, ANSWER_MS) : timeout;
+    return MIN(timeout, answer_timeout(in));
 }
 
 static void wait_for_something(Incoming *in)
@@ -302,7 +325,7 @@ static void wait_for_something(Incoming *in)
     nfds_t count = 1;
 
     pollfds[0] = (struct pollfd){.fd = in->m->stream_wakeup.fd, .events = POLLIN};
-    if (in->listener) {
+    if (in->listener && g_get_monotonic_time() >= in->accept_again) {
         size_t listening;
         const int *fds = transport_listener_fds(in->listener, &listening);
 
@@ -320,7 +343,7 @@ static void wait_for_something(Incoming *in)
     }
     relay_wakeup_arm(&in->m->stream_wakeup);
     if (!relay_migration_has_request(in->m) && !has_recover_request(in) &&
-        !(in->begun && !in->completed && in->end_seen && atomic_load(&in->m->page_ended))) {
+        !(is_complete(in) && !in->completed)) {
         poll(pollfds, count, poll_timeout(in));
     }
     relay_wakeup_disarm(&in->m->stream_wakeup, pollfds[0].revents != 0);
@@ -333,7 +356,7 @@ static Outcome turn_connection(Incoming *in, GError **error)
     Outcome outcome;
 
     if (!in->connection) {
-        return OUTCOME_GOING_ON;
+        return is_complete(in) ? OUTCOME_COMPLETED : OUTCOME_GOING_ON;
     }
     outcome = in->poc ? relay_incoming_poc(in, error) : relay_incoming_native(in, error);
     if (outcome == OUTCOME_LOST || outcome == OUTCOME_PAUSED) {

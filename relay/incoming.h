@@ -13,6 +13,7 @@ typedef struct Incoming {
     Migration *m;
     TransportListener *listener; /* NULL when no more connections are wanted */
     GPtrArray *candidates;       /* of Candidate: connected, hello not complete */
+    gint64 accept_again;         /* us: not before, after accepting failed */
     Connection *connection;      /* the source's, NULL while it is not connected */
 
     gboolean begun;     /* a source was accepted, the page thread runs (or has ended well) */
@@ -73,9 +74,6 @@ Outcome relay_incoming_poc(Incoming *in, GError **error);
 
 /* Answers HELLO, after which CONNECTION is at a frame's beginning. */
 void relay_incoming_native_accept(Incoming *in, const NativeHello *hello);
-
-/* Sends what the source must know now: acknowledgements that are due, the end. NATIVE only. */
-Outcome relay_incoming_native_answer(Incoming *in, GError **error);
 
 /* After completion: reads the source's last frame. */
 void relay_incoming_native_linger(Incoming *in);

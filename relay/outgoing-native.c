@@ -282,6 +282,21 @@ static void queue_output(Outgoing *o)
     }
 }
 
+/* Writing failed with CAUSE (taken over). The peer may have said why just before it went. */
+static Outcome write_failed(Outgoing *o, GError *cause, GError **error)
+{
+    g_autoptr(GError) last_words = NULL;
+    Outcome outcome = read_frames(o, &last_words);
+
+    if (outcome == OUTCOME_GOING_ON || outcome == OUTCOME_LOST) {
+        g_propagate_error(error, cause);
+        return lost(o, CONNECTION_ERROR, error);
+    }
+    g_error_free(cause);
+    g_propagate_error(error, g_steal_pointer(&last_words));
+    return outcome;
+}
+
 /* A file: the end is written, and is on the disk when this succeeds. */
 static Outcome finish_one_way(Outgoing *o, GError **error)
 {
@@ -295,7 +310,7 @@ Outcome relay_outgoing_native(Outgoing *o, GError **error)
 {
     while (TRUE) {
         Outcome outcome = relay_migration_requested(o->m, error);
-        ConnectionResult result;
+        GError *cause = NULL;
 
         if (outcome == OUTCOME_GOING_ON && !o->one_way) {
             outcome = read_frames(o, error);
@@ -307,9 +322,8 @@ Outcome relay_outgoing_native(Outgoing *o, GError **error)
             return outcome;
         }
         queue_output(o);
-        result = relay_connection_flush(o->connection, error);
-        if (result == CONNECTION_ERROR) {
-            return lost(o, result, error);
+        if (relay_connection_flush(o->connection, &cause) == CONNECTION_ERROR) {
+            return write_failed(o, cause, error);
         }
         if (o->one_way && o->end_queued && relay_connection_is_flushed(o->connection)) {
             return finish_one_way(o, error);

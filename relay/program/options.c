@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "relay/program/program.h"
+#include "relay/program/sandbox.h"
 
 static gboolean on_log_level(const char *option G_GNUC_UNUSED, const char *value,
                              gpointer data G_GNUC_UNUSED, GError **error)
@@ -19,6 +20,20 @@ static gboolean on_parameter(const char *option, const char *text, gpointer data
         return FALSE;
     }
     g_array_append_val(options->parameters, value);
+    return TRUE;
+}
+
+static gboolean on_sandbox(const char *option G_GNUC_UNUSED, const char *value, gpointer data,
+                           GError **error)
+{
+    Options *options = data;
+
+    if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0) {
+        g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_INVALID,
+                    "--sandbox expects on or off, not '%s'", value);
+        return FALSE;
+    }
+    options->no_sandbox = strcmp(value, "off") == 0;
     return TRUE;
 }
 
@@ -51,12 +66,20 @@ static void add_migration(GOptionContext *context, Options *options)
          "refuse tcp URIs that leave this host unencrypted", NULL},
         G_OPTION_ENTRY_NULL,
     };
-    GOptionGroup *group = g_option_group_new(
-        "parameters", "Migration parameters:", "Show the migration parameters", options, NULL);
+    GOptionGroup *group =
+        g_option_group_new("parameters", "Migration parameters and safety:",
+                           "Show the migration parameters and safety options", options, NULL);
     size_t count;
     const SnprelayParameter *parameters = snprelay_parameters(&count);
 
+    const GOptionEntry sandbox[] = {
+        {"sandbox", 0, 0, G_OPTION_ARG_CALLBACK, on_sandbox,
+         "on (default): give up every system call that is not needed", "on|off"},
+        G_OPTION_ENTRY_NULL,
+    };
+
     g_option_context_add_main_entries(context, entries, NULL);
+    g_option_group_add_entries(group, sandbox);
     for (size_t i = 0; i < count; i++) {
         const GOptionEntry one[] = {
             {parameters[i].name, 0, 0, G_OPTION_ARG_CALLBACK, on_parameter, parameters[i].help,
@@ -165,6 +188,16 @@ gboolean relay_options_parse(Options *options, OptionsFor command, int argc, cha
     g_option_context_add_main_entries(context, rest, NULL);
     return g_option_context_parse(context, &argc, &argv, error) &&
            take_arguments(options, command, error);
+}
+
+gboolean relay_options_enter_sandbox(const Options *options, GError **error)
+{
+    SandboxNeeds needs = {.exec = options->allow_exec};
+
+    for (char **spec = options->guest_memory; *spec; spec++) {
+        needs.other_process = needs.other_process || g_str_has_prefix(*spec, "qemu:");
+    }
+    return options->no_sandbox || relay_sandbox_enter(&needs, error);
 }
 
 void relay_options_clear(Options *options)

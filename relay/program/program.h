@@ -26,7 +26,7 @@ gboolean relay_log_set_level(const char *name, GError **error);
 
 typedef struct Options {
     char **guest_memory, **hmp, **qmp;
-    gboolean allow_exec, require_tls, insecure_monitor, force, json;
+    gboolean allow_exec, require_tls, insecure_monitor, force, json, no_sandbox;
     GArray *parameters; /* of SnprelayParameterValue */
     char **arguments;   /* what is left: URI ADDRESS */
     char *uri;
@@ -78,6 +78,9 @@ int relay_command_serve(int argc, char **argv);
 int relay_command_send(int argc, char **argv);
 int relay_command_receive(int argc, char **argv);
 int relay_command_inspect(int argc, char **argv);
+
+/* Enters the sandbox, as far as OPTIONS allow it: after everything that they name is open. */
+gboolean relay_options_enter_sandbox(const Options *options, GError **error);
 
 /* Prints "snprelay: error: ..." and where help is; returns EXIT_USAGE. */
 int relay_usage_error(const char *command, const GError *error);

@@ -158,7 +158,8 @@ static gboolean set_up(Server *server, GError **error)
                                    (const SnprelayParameterValue *)options->parameters->data,
                                    options->parameters->len, error) &&
            add_monitors(server, QMP_MONITOR_QMP, options->qmp, error) &&
-           add_monitors(server, QMP_MONITOR_HMP, options->hmp, error);
+           add_monitors(server, QMP_MONITOR_HMP, options->hmp, error) &&
+           relay_options_enter_sandbox(options, error);
 }
 
 static void serve(Server *server)

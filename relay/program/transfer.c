@@ -199,7 +199,8 @@ static int set_up_and_run(Transfer *transfer, const char *command)
     signals[2] = g_unix_signal_add(SIGHUP, on_signal, transfer);
     status = snprelay_set_parameters(transfer->relay,
                                      (const SnprelayParameterValue *)options->parameters->data,
-                                     options->parameters->len, &error)
+                                     options->parameters->len, &error) &&
+                     relay_options_enter_sandbox(options, &error)
                  ? run(transfer)
                  : relay_usage_error(command, error);
     for (size_t i = 0; i < G_N_ELEMENTS(signals); i++) {

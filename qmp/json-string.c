@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Escapes, read and written. */
+#include "qmp/json-string.h"
+
+#include <string.h>
+
+#include "qmp/qmp-error.h"
+
+/* Unicode's characters, less the surrogates and those that are no characters. */
+static gboolean is_character(gunichar c)
+{
+    return c != 0 && c <= 0x10FFFF && !(c >= 0xD800 && c <= 0xDFFF) &&
+           !(c >= 0xFDD0 && c <= 0xFDEF) && (c & 0xFFFE) != 0xFFFE;
+}
+
+/* The four hexadecimal digits at TEXT, before END; -1 when they are not there. */
+static gint32 read_hex4(const char *text, const char *end)
+{
+    gint32 value = 0;
+
+    if (end - text < 4) {
+        return -1;
+    }
+    for (int i = 0; i < 4; i++) {
+        if (!g_ascii_isxdigit(text[i])) {
+            return -1;
+        }
+        value = value * 16 + g_ascii_xdigit_value(text[i]);
+    }
+    return value;
+}
+
+/* What follows a backslash and "u" at *TEXT, which is moved on. */
+static gboolean read_unicode(GString *out, const char **text, const char *end, GError **error)
+{
+    const char *start = *text;
+    gint32 c = read_hex4(start, end);
+    size_t length = MIN(4, end - start);
+
+    if (c >= 0xD800 && c <= 0xDBFF && end - start >= 6 && start[4] == '\\' && start[5] == 'u') {
+        gint32 low = read_hex4(start + 6, end);
+
+        if (low >= 0xDC00 && low <= 0xDFFF) {
+            c = 0x10000 + ((c & 0x3FF) << 10) + (low & 0x3FF);
+            length = 10;
+        }
+    }
+    if (c < 0 || !is_character(c)) {
+        g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "JSON parse error, \\u%.*s is not a valid Unicode character", (int)length,
+                    start);
+        return FALSE;
+    }
+    g_string_append_unichar(out, c);
+    *text += length;
+    return TRUE;
+}
+
+/* What follows a backslash at *TEXT, which is moved on. */
+static gboolean read_escape(GString *out, const char **text, const char *end, GError **error)
+{
+    static const char names[] = "\"'\\/bfnrt", values[] = "\"'\\/\b\f\n\r\t";
+    char name = *(*text)++;
+    const char *found = strchr(names, name);
+
+    if (name == 'u') {
+        return read_unicode(out, text, end, error);
+    }
+    if (!found || !name) {
+        g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC,
+                    "JSON parse error, invalid escape sequence in string");
+        return FALSE;
+    }
+    g_string_append_c(out, values[found - names]);
+    return TRUE;
+}
+
+char *qmp_json_unquote(const char *quoted, size_t length, GError **error)
+{
+    g_autoptr(GString) out = g_string_sized_new(length);
+    const char *text = quoted + 1, *end = quoted + length - 1;
+
+    while (text < end) {
+        gunichar c;
+
+        if (*text == '\\') {
+            text++;
+            if (!read_escape(out, &text, end, error)) {
+                return NULL;
+            }
+            continue;
+        }
+        c = g_utf8_get_char_validated(text, end - text);
+        if (c >= (gunichar)-2 || !is_character(c)) {
+            g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC,
+                        "JSON parse error, invalid UTF-8 sequence in string");
+            return NULL;
+        }
+        g_string_append_unichar(out, c);
+        text = g_utf8_next_char(text);
+    }
+    return g_string_free(g_steal_pointer(&out), FALSE);
+}
+
+/* One character of a string as ASCII. */
+static void append_ascii(GString *line, gunichar c)
+{
+    if (c < 0x80) {
+        g_string_append_c(line, c);
+    } else if (c < 0x10000) {
+        g_string_append_printf(line, "\\u%04X", c);
+    } else {
+        c -= 0x10000;
+        g_string_append_printf(line, "\\u%04X\\u%04X", 0xD800 + (c >> 10), 0xDC00 + (c & 0x3FF));
+    }
+}
+
+char *qmp_json_to_line(JsonNode *node)
+{
+    g_autofree char *compact = json_to_string(node, FALSE);
+    g_autofree char *valid = g_utf8_make_valid(compact, -1);
+    GString *line = g_string_sized_new(strlen(valid) + 64);
+    gboolean in_string = FALSE, escaped = FALSE;
+
+    for (const char *text = valid; *text; text = g_utf8_next_char(text)) {
+        append_ascii(line, g_utf8_get_char(text));
+        if (in_string) {
+            in_string = escaped || *text != '"';
+            escaped = !escaped && *text == '\\';
+        } else {
+            in_string = *text == '"';
+            if (*text == ':' || *text == ',') {
+                g_string_append_c(line, ' ');
+            }
+        }
+    }
+    return g_string_free(line, FALSE);
+}
