@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/un.h>
 
-/* ---- tcp ------------------------------------------------------------------------------------------- */
+/* ---- tcp ------------------------------------------------------------------------------------- */
 
 /* As QEMU reads the two options: naming one family leaves the other out. */
 static int inet_family(const TransportUri *uri)
@@ -119,7 +119,7 @@ guint16 transport_address_get_port(const TransportAddress *address)
     return 0;
 }
 
-/* ---- unix and vsock -------------------------------------------------------------------------------- */
+/* ---- unix and vsock -------------------------------------------------------------------------- */
 
 static void append_unix(GArray *list, const TransportUri *uri)
 {
@@ -171,7 +171,7 @@ GArray *transport_address_list(const TransportUri *uri, gboolean listening,
     return g_steal_pointer(&list);
 }
 
-/* ---- Back to text ---------------------------------------------------------------------------------- */
+/* ---- Back to text ---------------------------------------------------------------------------- */
 
 static char *inet_to_uri(const TransportAddress *address)
 {

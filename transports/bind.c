@@ -13,7 +13,10 @@
 
 #define BIND_BACKLOG 16
 
-/* With port 0 the first address gets a free port, which the next address may find taken: then another is tried. */
+/*
+ * With port 0 the first address gets a free port, which the next address may find taken: then
+ * another is tried.
+ */
 #define BIND_FREE_PORT_TRIES 16
 
 static void set_flag(int fd, int level, int option, int value)
@@ -38,7 +41,9 @@ static void close_fds(GArray *fds, guint keep)
     g_array_set_size(fds, keep);
 }
 
-/* One socket for both families where no particular host was named and neither family was left out. */
+/*
+ * One socket for both families where no particular host was named and neither family was left out.
+ */
 static gboolean serves_both_families(const TransportUri *uri, const GArray *addresses)
 {
     return uri->kind == TRANSPORT_TCP && !uri->host[0] && addresses->len == 2;
@@ -59,7 +64,10 @@ static int bind_address(const TransportAddress *address, gboolean both_families)
     if (family == AF_INET6) {
         set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, !both_families);
     }
-    /* On Linux the file that bind() makes gets the mode that the socket has, so nobody can be quicker than chmod(). */
+    /*
+     * On Linux the file that bind() makes gets the mode that the socket has, so nobody can be
+     * quicker than chmod().
+     */
     if (family == AF_UNIX && fchmod(fd, 0600)) {
         return -1;
     }
@@ -96,11 +104,11 @@ static gboolean fail_bind(const TransportAddress *address, int number, GError **
     return FALSE;
 }
 
-/* ---- tcp ------------------------------------------------------------------------------------------- */
+/* ---- tcp ------------------------------------------------------------------------------------- */
 
 /*
- * Binds every address to PORT (0: the same free port for all). Addresses that this machine does not have are left
- * out as long as one remains. On failure *NUMBER is the errno.
+ * Binds every address to PORT (0: the same free port for all). Addresses that this machine does not
+ * have are left out as long as one remains. On failure *NUMBER is the errno.
  */
 static gboolean bind_port(const TransportUri *uri, const GArray *addresses, guint16 port,
                           GArray *fds, int *number, GError **error)
@@ -162,9 +170,12 @@ static gboolean bind_tcp(const TransportUri *uri, const GArray *addresses, GArra
     return FALSE;
 }
 
-/* ---- unix ------------------------------------------------------------------------------------------ */
+/* ---- unix ------------------------------------------------------------------------------------ */
 
-/* Whether a program accepts connections at ADDRESS. FALSE is only said when the kernel is sure that none does. */
+/*
+ * Whether a program accepts connections at ADDRESS. FALSE is only said when the kernel is sure that
+ * none does.
+ */
 static gboolean is_served(const TransportAddress *address)
 {
     TRANSPORT_AUTOFD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

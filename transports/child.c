@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Commands of exec: URIs. The command's standard input and output are one socket, so that it may use them as two pipes
- * or as one connection; what it writes to standard error goes where ours goes.
+ * Commands of exec: URIs. The command's standard input and output are one socket, so that it may
+ * use them as two pipes or as one connection; what it writes to standard error goes where ours
+ * goes.
  */
 #include "transports/internal.h"
 

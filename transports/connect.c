@@ -8,7 +8,10 @@
 #include <linux/vm_sockets.h>
 #include <poll.h>
 
-/* Between two tries at a unix socket whose queue is full: the kernel tells nobody when there is room. */
+/*
+ * Between two tries at a unix socket whose queue is full: the kernel tells nobody when there is
+ * room.
+ */
 #define UNIX_RETRY_US 10000
 
 /* What the kernel's word for it leaves open. */
@@ -29,8 +32,8 @@ static gboolean fail_connect(const TransportAddress *address, int number, GError
 }
 
 /*
- * A connection to a local port where nobody listens can, by chance, get that very port for its own end: it is then
- * connected to itself.
+ * A connection to a local port where nobody listens can, by chance, get that very port for its own
+ * end: it is then connected to itself.
  */
 static gboolean is_connected_to_itself(int fd)
 {
@@ -98,7 +101,10 @@ static int connect_address(const TransportAddress *address, GCancellable *cancel
     return transport_fd_steal(&fd);
 }
 
-/* An address gets its share of the time that is left, so that a silent one does not use up that of the next. */
+/*
+ * An address gets its share of the time that is left, so that a silent one does not use up that of
+ * the next.
+ */
 static gint64 limit_for(gint64 deadline, guint addresses_left)
 {
     gint64 now = g_get_monotonic_time();
@@ -173,7 +179,10 @@ static TransportStream *connect_socket(const TransportUri *uri, const TransportO
     return transport_stream_new_socket(fd, transport_address_peer_uri(fd), uri->text);
 }
 
-/* FD is taken over whatever happens, when it was handed over; a number out of a URI only when it fits. */
+/*
+ * FD is taken over whatever happens, when it was handed over; a number out of a URI only when it
+ * fits.
+ */
 static TransportStream *connect_fd(const TransportUri *uri, const TransportOptions *options,
                                    GError **error)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Listening. What can be taken only once (exec:, file:, a connected descriptor) looks like a listening socket at which one
- * connection waits, so that a caller has one way for all.
+ * Listening. What can be taken only once (exec:, file:, a connected descriptor) looks like a
+ * listening socket at which one connection waits, so that a caller has one way for all.
  */
 #include "transports/internal.h"
 
@@ -23,7 +23,7 @@ struct TransportListener {
     ino_t unix_inode;
 };
 
-/* ---- Making ---------------------------------------------------------------------------------------- */
+/* ---- Making ---------------------------------------------------------------------------------- */
 
 /* Takes STREAM as the only connection there will be. */
 static gboolean offer_single(TransportListener *listener, TransportStream *stream, GError **error)
@@ -181,7 +181,7 @@ void transport_listener_free(TransportListener *listener)
     g_free(listener);
 }
 
-/* ---- Accepting ------------------------------------------------------------------------------------- */
+/* ---- Accepting ------------------------------------------------------------------------------- */
 
 static TransportStream *accept_single(TransportListener *listener)
 {
@@ -208,7 +208,10 @@ static TransportStream *accept_socket(TransportListener *listener, GError **erro
             return transport_stream_new_socket(fd, transport_address_to_uri(&address),
                                                listener->text);
         }
-        /* A connection that ended before it was taken is none; Linux hands on its network errors here, too. */
+        /*
+         * A connection that ended before it was taken is none; Linux hands on its network errors
+         * here, too.
+         */
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM ||
             errno == EINVAL || errno == EBADF) {
             g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno),
@@ -239,7 +242,7 @@ TransportStream *transport_listener_accept(TransportListener *listener, GError *
     return g_steal_pointer(&stream);
 }
 
-/* ---- Asking ---------------------------------------------------------------------------------------- */
+/* ---- Asking ---------------------------------------------------------------------------------- */
 
 char **transport_listener_uris(TransportListener *listener)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Connected streams: bytes in, bytes out, never waiting. Plain sockets go straight to the kernel (this is the way of
- * every block of a migration); TLS goes through tls-session.c.
+ * Connected streams: bytes in, bytes out, never waiting. Plain sockets go straight to the kernel
+ * (this is the way of every block of a migration); TLS goes through tls-session.c.
  */
 #include "transports/internal.h"
 
@@ -23,7 +23,7 @@ struct TransportStream {
     TransportChild *child;
 };
 
-/* ---- Making ---------------------------------------------------------------------------------------- */
+/* ---- Making ---------------------------------------------------------------------------------- */
 
 static TransportStream *stream_new(int fd, mode_t type, char *peer, const char *text)
 {
@@ -109,7 +109,9 @@ TransportStream *transport_stream_new_exec(const TransportUri *uri, const Transp
     return stream;
 }
 
-/* Goes to the offset; what is behind it in a file to be written goes away, what is before it stays. */
+/*
+ * Goes to the offset; what is behind it in a file to be written goes away, what is before it stays.
+ */
 static gboolean seek_to_offset(int fd, guint64 offset, gboolean truncate, GError **error)
 {
     if (lseek(fd, (off_t)offset, SEEK_SET) < 0 || (truncate && ftruncate(fd, (off_t)offset))) {
@@ -123,7 +125,9 @@ static gboolean seek_to_offset(int fd, guint64 offset, gboolean truncate, GError
 TransportStream *transport_stream_new_file(const TransportUri *uri, gboolean writing,
                                            GError **error)
 {
-    /* O_NONBLOCK: opening a pipe must not wait for somebody at its other end; it is refused below. */
+    /*
+     * O_NONBLOCK: opening a pipe must not wait for somebody at its other end; it is refused below.
+     */
     int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (writing ? O_WRONLY | O_CREAT : O_RDONLY);
     TRANSPORT_AUTOFD fd = open(uri->path, flags, 0600);
     struct stat status;
@@ -163,7 +167,7 @@ int transport_stream_take_fd(const TransportUri *uri, const TransportOptions *op
     return fd;
 }
 
-/* ---- TLS ------------------------------------------------------------------------------------------- */
+/* ---- TLS ------------------------------------------------------------------------------------- */
 
 gboolean transport_stream_start_tls(TransportStream *stream, TransportTls *tls, const char *name,
                                     GError **error)
@@ -184,7 +188,7 @@ gboolean transport_stream_check_tls(TransportStream *stream, GError **error)
     return transport_tls_session_check(stream->tls, error);
 }
 
-/* ---- Moving bytes ---------------------------------------------------------------------------------- */
+/* ---- Moving bytes ---------------------------------------------------------------------------- */
 
 /* Puts errno into ERROR, naming what was done and the other side; returns -1. */
 static gssize fail_io(TransportStream *stream, const char *what, GError **error)
@@ -211,7 +215,9 @@ static gssize read_end_of_child(TransportStream *stream, GError **error)
     return transport_child_check(stream->child, error) ? 0 : -1;
 }
 
-/* Why the stream broke is told best by how the command ended, if it did: then that replaces ERROR. */
+/*
+ * Why the stream broke is told best by how the command ended, if it did: then that replaces ERROR.
+ */
 static gssize prefer_child_error(TransportStream *stream, GError *failure, GError **error)
 {
     if (stream->child && !g_error_matches(failure, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK) &&
@@ -306,7 +312,7 @@ gssize transport_stream_writev(TransportStream *stream, const struct iovec *vect
     return written < 0 ? prefer_child_error(stream, failure, error) : written;
 }
 
-/* ---- The end --------------------------------------------------------------------------------------- */
+/* ---- The end --------------------------------------------------------------------------------- */
 
 static gboolean shutdown_plain(TransportStream *stream, GError **error)
 {
@@ -345,7 +351,7 @@ void transport_stream_free(TransportStream *stream)
     g_free(stream);
 }
 
-/* ---- Asking ---------------------------------------------------------------------------------------- */
+/* ---- Asking ---------------------------------------------------------------------------------- */
 
 int transport_stream_read_fd(TransportStream *stream)
 {

@@ -2,13 +2,14 @@
 /*
  * One TLS connection.
  *
- * GIO can do a handshake without waiting, but then needs a main loop, and its end cannot be polled for by a descriptor.
- * So the handshake has a thread of its own, and until it is over the stream shows two eventfds in place of the socket:
- * one that becomes readable, one that becomes writable when it is over. Afterwards everything is done by the one thread
- * that uses the stream, and the socket is what to poll.
+ * GIO can do a handshake without waiting, but then needs a main loop, and its end cannot be polled
+ * for by a descriptor. So the handshake has a thread of its own, and until it is over the stream
+ * shows two eventfds in place of the socket: one that becomes readable, one that becomes writable
+ * when it is over. Afterwards everything is done by the one thread that uses the stream, and the
+ * socket is what to poll.
  *
- * Every certificate is judged by accept_certificate(), also one that GIO would take: a connection that did not pass
- * through there (a resumed session) is refused, since nobody looked at who it is.
+ * Every certificate is judged by accept_certificate(), also one that GIO would take: a connection
+ * that did not pass through there (a resumed session) is refused, since nobody looked at who it is.
  */
 #include "transports/internal.h"
 
@@ -38,10 +39,9 @@ struct TransportTlsSession {
     GError *failure;
     int over; /* atomic */
 
-    gboolean heard; /* bytes of the peer were read */
-    gboolean
-        more_held; /* a read took all that it asked for: there may be more that has left the socket already */
-    size_t unsent; /* bytes in record that must be offered again as they are */
+    gboolean heard;     /* bytes of the peer were read */
+    gboolean more_held; /* a read took all that it asked for: more may have left the socket */
+    size_t unsent;      /* bytes in record that must be offered again as they are */
     guint8 record[TLS_RECORD_SIZE];
 };
 
@@ -50,7 +50,7 @@ static const char *peer_role(const TransportTlsSession *session)
     return session->tls->server ? "client" : "server";
 }
 
-/* ---- The handshake, in its thread ------------------------------------------------------------------ */
+/* ---- The handshake, in its thread ------------------------------------------------------------ */
 
 static gboolean accept_certificate(GTlsConnection *connection G_GNUC_UNUSED,
                                    GTlsCertificate *certificate,
@@ -74,7 +74,8 @@ static gboolean accept_certificate(GTlsConnection *connection G_GNUC_UNUSED,
 }
 
 /*
- * Whether what a client says first is TLS. GIO has no error of its own for most other things that may come.
+ * Whether what a client says first is TLS. GIO has no error of its own for most other things that
+ * may come.
  */
 static gboolean check_first_byte(TransportTlsSession *session, GError **error)
 {
@@ -135,7 +136,7 @@ static gpointer run_handshake(gpointer data)
     return NULL;
 }
 
-/* ---- Making ---------------------------------------------------------------------------------------- */
+/* ---- Making ---------------------------------------------------------------------------------- */
 
 static gboolean make_events(TransportTlsSession *session, GError **error)
 {
@@ -154,8 +155,8 @@ static gboolean make_events(TransportTlsSession *session, GError **error)
 static gboolean make_connection(TransportTlsSession *session, GError **error)
 {
     /*
-     * Not of the socket's connection itself: for one of those GIO remembers the session and resumes it the next time, by
-     * which no certificate is shown.
+     * Not of the socket's connection itself: for one of those GIO remembers the session and resumes
+     * it the next time, by which no certificate is shown.
      */
     g_autoptr(GIOStream) base =
         g_simple_io_stream_new(g_io_stream_get_input_stream(G_IO_STREAM(session->plain)),
@@ -208,7 +209,9 @@ TransportTlsSession *transport_tls_session_new(int fd, TransportTls *tls, const 
     return session->thread ? g_steal_pointer(&session) : NULL;
 }
 
-/* Takes what a refused peer already sent, so that closing does not turn our refusal into a reset. */
+/*
+ * Takes what a refused peer already sent, so that closing does not turn our refusal into a reset.
+ */
 static void drain(GSocket *socket)
 {
     char buffer[4096];
@@ -234,7 +237,10 @@ void transport_tls_session_free(TransportTlsSession *session)
         if (session->failure) {
             drain(session->socket);
         }
-        /* Before the connection goes: that would say goodbye, and a stream that was cut must not look ended. */
+        /*
+         * Before the connection goes: that would say goodbye, and a stream that was cut must not
+         * look ended.
+         */
         g_socket_close(session->socket, NULL);
     }
     if (session->connection) {
@@ -254,7 +260,7 @@ void transport_tls_session_free(TransportTlsSession *session)
     g_free(session);
 }
 
-/* ---- Moving bytes ---------------------------------------------------------------------------------- */
+/* ---- Moving bytes ---------------------------------------------------------------------------- */
 
 gboolean transport_tls_session_check(TransportTlsSession *session, GError **error)
 {
@@ -270,8 +276,8 @@ gboolean transport_tls_session_check(TransportTlsSession *session, GError **erro
 }
 
 /*
- * Names the peer in FAILURE. With TLS 1.3 a client's handshake is over before the server has judged the client's
- * certificate, so that its refusal is the first thing read.
+ * Names the peer in FAILURE. With TLS 1.3 a client's handshake is over before the server has judged
+ * the client's certificate, so that its refusal is the first thing read.
  */
 static void explain_io(TransportTlsSession *session, const char *what, GError **failure)
 {
@@ -333,7 +339,10 @@ static void fill_record(TransportTlsSession *session, const struct iovec *vector
     }
 }
 
-/* A server that refused us and went away makes writing fail first; what it said is still there to be read. */
+/*
+ * A server that refused us and went away makes writing fail first; what it said is still there to
+ * be read.
+ */
 static void prefer_alert(TransportTlsSession *session, GError **failure)
 {
     g_autoptr(GError) alert = NULL;
@@ -394,7 +403,7 @@ gboolean transport_tls_session_shutdown(TransportTlsSession *session, GError **e
     return TRUE;
 }
 
-/* ---- Asking ---------------------------------------------------------------------------------------- */
+/* ---- Asking ---------------------------------------------------------------------------------- */
 
 int transport_tls_session_read_fd(TransportTlsSession *session)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Judging a certificate, and saying in words what is wrong with it. GIO looks at signatures, dates and names, but not at the
- * extended key usage: a server is known by the name in its certificate, a client by its CA and by tls-authz.
+ * Judging a certificate, and saying in words what is wrong with it. GIO looks at signatures, dates
+ * and names, but not at the extended key usage: a server is known by the name in its certificate, a
+ * client by its CA and by tls-authz.
  */
 #include "transports/internal.h"
 
@@ -42,7 +43,9 @@ static char *subject_of(GTlsCertificate *certificate)
     return g_utf8_make_valid(subject ? subject : "", -1);
 }
 
-/* An address must be among the addresses of the certificate; its text as a common name does not do. */
+/*
+ * An address must be among the addresses of the certificate; its text as a common name does not do.
+ */
 static gboolean names_address(GTlsCertificate *certificate, GInetAddress *address)
 {
     g_autoptr(GPtrArray) addresses = g_tls_certificate_get_ip_addresses(certificate);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * TLS credentials: a directory in the layout of QEMU's tls-creds-x509. As QEMU does, our own certificate is judged here
- * already, by the rules that the other side will apply: a mistake shows before anything was connected.
+ * TLS credentials: a directory in the layout of QEMU's tls-creds-x509. As QEMU does, our own
+ * certificate is judged here already, by the rules that the other side will apply: a mistake shows
+ * before anything was connected.
  */
 #include "transports/internal.h"
 
@@ -36,7 +37,10 @@ static GTlsDatabase *load_authorities(const char *directory, GError **error)
     if (!path) {
         return NULL;
     }
-    /* A database is made of a file without any certificate as well, and would then refuse everybody. */
+    /*
+     * A database is made of a file without any certificate as well, and would then refuse
+     * everybody.
+     */
     certificates = g_tls_certificate_list_new_from_file(path, &failure);
     if (!certificates) {
         g_set_error(error, G_TLS_ERROR, G_TLS_ERROR_BAD_CERTIFICATE, "%s: %s", path,

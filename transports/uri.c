@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * URIs, in QEMU's syntax. Parsing touches nothing but the text: no name is looked up and no file is opened.
+ * URIs, in QEMU's syntax. Parsing touches nothing but the text: no name is looked up and no file is
+ * opened.
  */
 #include "transports/transport.h"
 
@@ -32,7 +33,7 @@ static gboolean fail_invalid(GError **error, const char *format, ...)
     return FALSE;
 }
 
-/* ---- tcp ------------------------------------------------------------------------------------------- */
+/* ---- tcp ------------------------------------------------------------------------------------- */
 
 /* "on", "off", or nothing at all (VALUE is NULL), which means on. */
 static gboolean parse_flag(const char *name, const char *value, TransportTristate *flag,
@@ -116,7 +117,10 @@ static gboolean parse_tcp_options(TransportUri *uri, char **options, GError **er
     return TRUE;
 }
 
-/* Reads HOST, with brackets taken off; returns the text after the colon behind it, or NULL with ERROR. */
+/*
+ * Reads HOST, with brackets taken off; returns the text after the colon behind it, or NULL with
+ * ERROR.
+ */
 static const char *parse_tcp_host(TransportUri *uri, const char *rest, GError **error)
 {
     const char *end;
@@ -166,11 +170,11 @@ static gboolean parse_tcp(TransportUri *uri, const char *rest, GError **error)
            parse_tcp_options(uri, parts[0] ? parts + 1 : parts, error);
 }
 
-/* ---- unix ------------------------------------------------------------------------------------------ */
+/* ---- unix ------------------------------------------------------------------------------------ */
 
 /*
- * Takes ",NAME", ",NAME=on" or ",NAME=off" off the end of PATH. Other commas belong to the path, as in QEMU, which knows
- * no escape for them here.
+ * Takes ",NAME", ",NAME=on" or ",NAME=off" off the end of PATH. Other commas belong to the path, as
+ * in QEMU, which knows no escape for them here.
  */
 static gboolean take_unix_option(char *path, const char *name, TransportTristate *flag)
 {
@@ -221,7 +225,7 @@ static gboolean parse_unix(TransportUri *uri, const char *rest, GError **error)
     return TRUE;
 }
 
-/* ---- vsock, fd, exec, file ------------------------------------------------------------------------- */
+/* ---- vsock, fd, exec, file ------------------------------------------------------------------- */
 
 static gboolean parse_vsock_number(const char *what, const char *text, guint32 *number,
                                    GError **error)
@@ -321,7 +325,7 @@ static gboolean parse_file(TransportUri *uri, const char *rest, GError **error)
     return !option || parse_offset(option + strlen(key), &uri->file_offset, error);
 }
 
-/* ---- All of them ----------------------------------------------------------------------------------- */
+/* ---- All of them ----------------------------------------------------------------------------- */
 
 static const struct {
     const char *prefix;

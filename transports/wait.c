@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Waiting, always with an end: every wait of this folder is one of these two and can be cancelled from another thread.
+ * Waiting, always with an end: every wait of this folder is one of these two and can be cancelled
+ * from another thread.
  */
 #include "transports/internal.h"
 
@@ -54,7 +55,7 @@ gboolean transport_wait_fd(int fd, short events, GCancellable *cancellable, gint
     return ready;
 }
 
-/* ---- Name servers ---------------------------------------------------------------------------------- */
+/* ---- Name servers ---------------------------------------------------------------------------- */
 
 typedef struct Lookup {
     GCancellable *cancellable; /* cancelled by the caller's, or by the deadline */
