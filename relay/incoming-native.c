@@ -113,9 +113,13 @@ static Outcome take_buffered(Incoming *in, GError **error)
 {
     Outcome outcome = OUTCOME_GOING_ON;
 
-    while (outcome == OUTCOME_GOING_ON && in->data_left == 0) {
+    while (outcome == OUTCOME_GOING_ON) {
         NativeFrame frame;
 
+        relay_incoming_receive(in, FALSE, NULL);
+        if (in->data_left > 0) {
+            break;
+        }
         switch (relay_native_next(in->connection, &frame, error)) {
         case NATIVE_NEXT_ERROR:
             return OUTCOME_FAILED;
@@ -152,30 +156,35 @@ static gboolean ends_well(Incoming *in)
                                             !relay_incoming_has_room(in)));
 }
 
-/* One read, into the window while a DATA frame is being read, else into the buffer. */
+/* One read: straight into the window in the middle of a large DATA frame, else into the buffer. */
+static ConnectionResult read_bytes(Incoming *in, GError **error)
+{
+    uint64_t before = in->data_left;
+    ConnectionResult result = relay_incoming_receive(in, TRUE, error);
+
+    if (result == CONNECTION_OK && in->data_left == before &&
+        (in->data_left == 0 || relay_incoming_has_room(in))) {
+        result = relay_connection_fill(in->connection, error);
+    }
+    return result;
+}
+
 static Outcome read_once(Incoming *in, GError **error)
 {
     g_autoptr(GError) broken = NULL;
-    ConnectionResult result = CONNECTION_OK;
-    Outcome outcome;
+    ConnectionResult result;
+    Outcome outcome = take_buffered(in, error);
 
-    if (in->data_left > 0) {
-        result = relay_incoming_receive(in, &broken);
-    }
-    outcome = take_buffered(in, error);
     if (outcome != OUTCOME_GOING_ON) {
         return outcome;
     }
-    if (result == CONNECTION_OK && (in->data_left == 0 || relay_incoming_has_room(in))) {
-        result = relay_connection_fill(in->connection, &broken);
-        if (in->data_left > 0) {
-            relay_incoming_receive(in, NULL);
-        }
-        outcome = take_buffered(in, error);
-    }
+    result = read_bytes(in, &broken);
+    outcome = take_buffered(in, error);
     if (outcome == OUTCOME_GOING_ON && (result == CONNECTION_END || result == CONNECTION_ERROR) &&
         !ends_well(in)) {
-        g_propagate_error(error, g_steal_pointer(&broken));
+        if (broken) {
+            g_propagate_error(error, g_steal_pointer(&broken));
+        }
         return lost(in, result, error);
     }
     return outcome;

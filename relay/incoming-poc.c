@@ -42,7 +42,7 @@ static Outcome take_buffered(Incoming *in, GError **error)
         const guint8 *header;
 
         if (in->data_left > 0) {
-            relay_incoming_receive(in, NULL); /* a block is too short to be read past the buffer */
+            relay_incoming_receive(in, FALSE, NULL);
             if (in->data_left > 0) {
                 break;
             }
@@ -114,7 +114,9 @@ Outcome relay_incoming_poc(Incoming *in, GError **error)
         if (relay_connection_buffered(in->connection) >= POC_HEADER_SIZE + MIGPAGE_BLOCK_SIZE) {
             return OUTCOME_GOING_ON; /* the window is full; the rest is read first */
         }
-        g_propagate_error(error, g_steal_pointer(&local));
+        if (local) {
+            g_propagate_error(error, g_steal_pointer(&local));
+        }
         return broken(in, result, error);
     }
     return in->one_way ? OUTCOME_GOING_ON : check_patience(in, error);

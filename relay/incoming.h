@@ -62,8 +62,9 @@ void relay_candidate_refuse(Incoming *in, Candidate *candidate, const char *text
 
 /* ---- receive.c: bytes into the window, for both wires ------------------------------------------------ */
 
-/* Moves bytes of the present frame into the window: until data_left is 0, the window is full or nothing is there. */
-ConnectionResult relay_incoming_receive(Incoming *in, GError **error);
+/* Moves bytes of the present frame into the window, until data_left is 0, the window is full or nothing is there: buffered
+ * ones, and with FROM_STREAM also straight from the stream where that pays. */
+ConnectionResult relay_incoming_receive(Incoming *in, gboolean from_stream, GError **error);
 /* TRUE when the window has room for at least one byte. */
 gboolean relay_incoming_has_room(Incoming *in);
 

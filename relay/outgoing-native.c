@@ -249,7 +249,9 @@ static Outcome read_frames(Outgoing *o, GError **error)
     }
     /* What the peer said last explains more than how the connection ended. */
     if (outcome == OUTCOME_GOING_ON && (result == CONNECTION_END || result == CONNECTION_ERROR)) {
-        g_propagate_error(error, g_steal_pointer(&broken));
+        if (broken) {
+            g_propagate_error(error, g_steal_pointer(&broken));
+        }
         return lost(o, result, error);
     }
     return outcome;

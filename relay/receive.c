@@ -11,16 +11,31 @@ gboolean relay_incoming_has_room(Incoming *in)
     return relay_window_room(&in->m->window, &start) > 0;
 }
 
-ConnectionResult relay_incoming_receive(Incoming *in, GError **error)
+/* COUNT bytes were written behind what the window holds, from START on. */
+static void count_received(Incoming *in, const guint8 *start, size_t count)
+{
+    uint64_t whole;
+
+    in->data_left -= count;
+    in->block_filled += count;
+    whole = in->block_filled / MIGPAGE_BLOCK_SIZE;
+    in->block_filled %= MIGPAGE_BLOCK_SIZE;
+    if (whole > 0) {
+        XXH3_64bits_update(in->checksum, start, whole * MIGPAGE_BLOCK_SIZE);
+        relay_window_produce(&in->m->window, whole);
+        relay_wakeup_signal(&in->m->page_wakeup);
+    }
+}
+
+ConnectionResult relay_incoming_receive(Incoming *in, gboolean from_stream, GError **error)
 {
     while (in->data_left > 0) {
         guint8 *start;
         uint64_t room = relay_window_room(&in->m->window, (void **)&start) * MIGPAGE_BLOCK_SIZE;
         ConnectionResult result;
-        uint64_t whole;
         size_t moved;
 
-        if (room == 0) {
+        if (room == 0 || (!from_stream && relay_connection_buffered(in->connection) == 0)) {
             return CONNECTION_OK;
         }
         result =
@@ -29,15 +44,7 @@ ConnectionResult relay_incoming_receive(Incoming *in, GError **error)
         if (moved == 0) {
             return result;
         }
-        in->data_left -= moved;
-        in->block_filled += moved;
-        whole = in->block_filled / MIGPAGE_BLOCK_SIZE;
-        in->block_filled %= MIGPAGE_BLOCK_SIZE;
-        if (whole > 0) {
-            XXH3_64bits_update(in->checksum, start, whole * MIGPAGE_BLOCK_SIZE);
-            relay_window_produce(&in->m->window, whole);
-            relay_wakeup_signal(&in->m->page_wakeup);
-        }
+        count_received(in, start, moved);
     }
     return CONNECTION_OK;
 }
