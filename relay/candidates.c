@@ -127,13 +127,16 @@ static CandidateFate look_at_bytes(Candidate *candidate, NativeHello *hello, GEr
     return CANDIDATE_WRONG;
 }
 
-/* TRUE when what came may be the beginning of a native hello: an honest source's connection that broke. */
+/* TRUE when what came may be the beginning of a native hello: an honest source's connection that broke. A TLS handshake that
+ * failed is none: that is a matter of credentials, which does not mend itself. */
 static gboolean is_broken_hello(Candidate *candidate)
 {
+    TransportStream *stream = relay_connection_stream(candidate->connection);
     size_t length = MIN(relay_connection_buffered(candidate->connection), NATIVE_MAGIC_SIZE);
 
-    return length == 0 ||
-           memcmp(relay_connection_peek(candidate->connection, length), NATIVE_MAGIC, length) == 0;
+    return transport_stream_is_established(stream) &&
+           (length == 0 || memcmp(relay_connection_peek(candidate->connection, length),
+                                  NATIVE_MAGIC, length) == 0);
 }
 
 CandidateFate relay_candidate_look(Incoming *in, Candidate *candidate, NativeHello *hello,
@@ -148,9 +151,8 @@ CandidateFate relay_candidate_look(Incoming *in, Candidate *candidate, NativeHel
     }
     if (result == CONNECTION_END || result == CONNECTION_ERROR) {
         const char *how = broken ? broken->message : "it closed the connection";
-        gboolean tls = in->m->tls && broken;
 
-        if (is_broken_hello(candidate) && !tls) {
+        if (is_broken_hello(candidate)) {
             relay_migration_warn(in->m, "%s went away before its hello was complete: %s",
                                  peer_of(candidate), how);
             return CANDIDATE_GONE;

@@ -188,6 +188,11 @@ gboolean transport_stream_check_tls(TransportStream *stream, GError **error)
     return transport_tls_session_check(stream->tls, error);
 }
 
+gboolean transport_stream_is_established(TransportStream *stream)
+{
+    return !stream->tls || transport_tls_session_check(stream->tls, NULL);
+}
+
 /* ---- Moving bytes ---------------------------------------------------------------------------- */
 
 /* Puts errno into ERROR, naming what was done and the other side; returns -1. */
