@@ -6,6 +6,8 @@
 
 #include "qmp/qmp-error.h"
 
+#define BLANKS " \t\r\n\v\f"
+
 /* Reads a quoted word after its opening quote at *TEXT, which is moved behind the closing one. */
 static char *read_quoted(const char **text, GError **error)
 {
@@ -34,7 +36,7 @@ static char *read_quoted(const char **text, GError **error)
         return NULL;
     }
     next++;
-    if (*next && !g_ascii_isspace(*next)) {
+    if (*next && !strchr(BLANKS, *next)) {
         g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC,
                     "a blank is missing after the string \"%s\"", word->str);
         return NULL;
@@ -50,9 +52,7 @@ char **hmp_split(const char *line, GError **error)
     for (;;) {
         char *word;
 
-        while (g_ascii_isspace(*line)) {
-            line++;
-        }
+        line += strspn(line, BLANKS);
         if (!*line) {
             g_ptr_array_add(words, NULL);
             return (char **)g_ptr_array_free(g_steal_pointer(&words), FALSE);
@@ -64,7 +64,7 @@ char **hmp_split(const char *line, GError **error)
                 return NULL;
             }
         } else {
-            size_t length = strcspn(line, " \t\r\n\v\f");
+            size_t length = strcspn(line, BLANKS);
 
             word = g_strndup(line, length);
             line += length;

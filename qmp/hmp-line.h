@@ -19,14 +19,16 @@ typedef struct HmpArgument {
 } HmpArgument;
 
 /*
- * Splits LINE into words at blanks. A word that begins with a double quote goes to the next one; in it \" \' \\ \n \r are
- * escapes. Returns a NULL-terminated array to free with g_strfreev(), or NULL with ERROR.
+ * Splits LINE into words at blanks. A word that begins with a double quote goes to the next one; in
+ * it \" \' \\ \n \r are escapes. Returns a NULL-terminated array to free with g_strfreev(), or NULL
+ * with ERROR.
  */
 char **hmp_split(const char *line, GError **error);
 
 /*
- * Finds WORDS' meanings in ARGUMENTS (the last one's name is NULL; flags first; NULL: there are none), and puts them into
- * a table of strings by name. COMMAND is for errors, which say what would be right.
+ * Finds WORDS' meanings in ARGUMENTS (the last one's name is NULL; flags first; NULL: there are
+ * none), and puts them into a table of strings by name. COMMAND is for errors, which say what would
+ * be right.
  */
 GHashTable *hmp_parse_arguments(const char *command, const HmpArgument *arguments, char **words,
                                 GError **error);

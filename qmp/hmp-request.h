@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A line of the human monitor that is being carried out: text is collected and handed over when the line is done, now or
- * later. As with QmpRequest, whoever asked may have gone meanwhile.
+ * A line of the human monitor that is being carried out: text is collected and handed over when the
+ * line is done, now or later. As with QmpRequest, whoever asked may have gone meanwhile.
  */
 #ifndef QMP_HMP_REQUEST_H
 #define QMP_HMP_REQUEST_H
@@ -30,7 +30,10 @@ void hmp_request_abandon(HmpRequest *request);
 /* Sets REQUEST's arguments to those of TABLE (taken over), which hmp_parse_arguments() made. */
 void hmp_request_set_arguments(HmpRequest *request, GHashTable *table);
 
-/* Arguments by the names that the command's table gives them (hmp.h). NULL, FALSE and 0 when they are absent. */
+/*
+ * Arguments by the names that the command's table gives them (hmp.h). NULL, FALSE and 0 when they
+ * are absent.
+ */
 const char *hmp_request_argument(const HmpRequest *request, const char *name);
 gboolean hmp_request_has(const HmpRequest *request, const char *name);
 guint64 hmp_request_number(const HmpRequest *request, const char *name);

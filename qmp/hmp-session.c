@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Lines are queued as they come and carried out one at a time; the prompt comes when a line is done. Line editing is the
- * terminal's (hmp-terminal.c): here a line is what comes before LF, CR or CR LF.
+ * Lines are queued as they come and carried out one at a time; the prompt comes when a line is
+ * done. Line editing is the terminal's (hmp-terminal.c): here a line is what comes before LF, CR or
+ * CR LF.
  */
 #include "qmp/hmp-session.h"
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One client of the human monitor, whichever way its bytes come: lines, one after another, their text, the prompt. */
+/*
+ * One client of the human monitor, whichever way its bytes come: lines, one after another, their
+ * text, the prompt.
+ */
 #ifndef QMP_HMP_SESSION_H
 #define QMP_HMP_SESSION_H
 
@@ -13,7 +16,10 @@ typedef struct HmpSession HmpSession;
 /* Sends LENGTH bytes of TEXT to the client; must not free the session. */
 typedef void (*HmpWriteFunc)(const char *text, size_t length, gpointer opaque);
 
-/* Greets the client through WRITE. END_OF_LINE ("\n" or "\r\n") ends the lines that are sent; static. */
+/*
+ * Greets the client through WRITE. END_OF_LINE ("\n" or "\r\n") ends the lines that are sent;
+ * static.
+ */
 HmpSession *hmp_session_new(QmpContext *context, const char *end_of_line, HmpWriteFunc write,
                             gpointer opaque);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * libedit in its callback mode: it sees a character when the main loop has one. While a line is being carried out
- * nothing is read, so that what is typed ahead stays in the terminal's queue. The library's state is global, hence the
- * one static pointer.
+ * libedit in its callback mode: it sees a character when the main loop has one. While a line is
+ * being carried out nothing is read, so that what is typed ahead stays in the terminal's queue. The
+ * library's state is global, hence the one static pointer.
  */
 #include "qmp/hmp-terminal.h"
 
@@ -94,8 +94,8 @@ static gboolean run_line(gpointer opaque)
 }
 
 /*
- * The library has a whole LINE (allocated with malloc), or NULL at the end of input. It switches the terminal once more
- * when this returns, so the line is carried out after that.
+ * The library has a whole LINE (allocated with malloc), or NULL at the end of input. It switches
+ * the terminal once more when this returns, so the line is carried out after that.
  */
 static void on_line(char *line)
 {

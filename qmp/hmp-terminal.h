@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The human monitor on the program's own terminal, with line editing, history and completion. One at most. */
+/*
+ * The human monitor on the program's own terminal, with line editing, history and completion. One
+ * at most.
+ */
 #ifndef QMP_HMP_TERMINAL_H
 #define QMP_HMP_TERMINAL_H
 
@@ -13,7 +16,10 @@ HmpTerminal *hmp_terminal_new(QmpContext *context);
 /* Puts the terminal back. */
 void hmp_terminal_free(HmpTerminal *terminal);
 
-/* A Ctrl-C: throws away what was typed, or stops waiting for the line that is being carried out (which goes on). */
+/*
+ * A Ctrl-C: throws away what was typed, or stops waiting for the line that is being carried out
+ * (which goes on).
+ */
 void hmp_terminal_interrupt(HmpTerminal *terminal);
 
 #endif

@@ -6,8 +6,8 @@ struct HmpWaiter {
     QmpContext *context;
     HmpRequest *request; /* NULL: ended by hmp_waiters_clear() */
     gboolean started;
-    gboolean ended;      /* the last change was an end */
-    char *complaint;     /* what to print then, or NULL */
+    gboolean ended;  /* the last change was an end */
+    char *complaint; /* what to print then, or NULL */
 };
 
 HmpWaiter *hmp_waiter_new(QmpContext *context, HmpRequest *request)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A line that is done when the migration it started has ended, failed or paused. It sees every change of the state from
- * before the command is given, so that none can be missed.
+ * A line that is done when the migration it started has ended, failed or paused. It sees every
+ * change of the state from before the command is given, so that none can be missed.
  */
 #ifndef QMP_HMP_WAITER_H
 #define QMP_HMP_WAITER_H
@@ -10,7 +10,9 @@
 
 typedef struct HmpWaiter HmpWaiter;
 
-/* Begins to watch for REQUEST, which is taken over. To be followed by exactly one of the next two. */
+/*
+ * Begins to watch for REQUEST, which is taken over. To be followed by exactly one of the next two.
+ */
 HmpWaiter *hmp_waiter_new(QmpContext *context, HmpRequest *request);
 
 /* The command took hold: REQUEST ends with the migration. */

@@ -45,8 +45,8 @@ static void info_status(QmpContext *context, HmpRequest *request)
 }
 
 static const HmpArgument migrate_arguments[] = {
-    {"-d", HMP_FLAG, TRUE},    {"-r", HMP_FLAG, TRUE},       {"-f", HMP_FLAG, TRUE},
-    {"uri", HMP_WORD, TRUE},   {"address", HMP_NUMBER, TRUE}, /* both needed without -r */
+    {"-d", HMP_FLAG, TRUE},  {"-r", HMP_FLAG, TRUE},        {"-f", HMP_FLAG, TRUE},
+    {"uri", HMP_WORD, TRUE}, {"address", HMP_NUMBER, TRUE}, /* both needed without -r */
     {NULL, HMP_WORD, FALSE},
 };
 static const HmpArgument incoming_arguments[] = {
@@ -124,11 +124,7 @@ const HmpCommand hmp_commands[] = {
      .arguments = help_arguments,
      .alone = TRUE,
      .run = run_help},
-    {.name = "quit",
-     .alias = "q",
-     .help = "end the program",
-     .alone = TRUE,
-     .run = run_quit},
+    {.name = "quit", .alias = "q", .help = "end the program", .alone = TRUE, .run = run_quit},
     {.name = NULL},
 };
 
@@ -184,7 +180,9 @@ static void run_line(QmpContext *context, const HmpCommand *command, const char 
     command->run(context, request);
 }
 
-/* The words of LINE as far as blanks tell: what is not ours need not follow our rules of quoting. */
+/*
+ * The words of LINE as far as blanks tell: what is not ours need not follow our rules of quoting.
+ */
 static char **rough_words(const char *line)
 {
     g_autoptr(GStrvBuilder) builder = g_strv_builder_new();

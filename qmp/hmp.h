@@ -13,9 +13,9 @@ typedef struct HmpCommand {
     const char *alias; /* another name, or NULL */
     const char *usage; /* of its arguments, for help */
     const char *help;
-    const HmpArgument *arguments;          /* the last one's name is NULL; or NULL */
-    const struct HmpCommand *subcommands;  /* of info: chosen by the next word; or NULL */
-    gboolean alone;                        /* only of a monitor that stands alone */
+    const HmpArgument *arguments;         /* the last one's name is NULL; or NULL */
+    const struct HmpCommand *subcommands; /* of info: chosen by the next word; or NULL */
+    gboolean alone;                       /* only of a monitor that stands alone */
     /* Carries REQUEST out, whose arguments fit the table: ends it now or later. */
     void (*run)(QmpContext *context, HmpRequest *request);
 } HmpCommand;
@@ -25,8 +25,8 @@ extern const HmpCommand hmp_commands[];
 extern const HmpCommand hmp_info_commands[];
 
 /*
- * Carries LINE out and ends REQUEST, now or later. What is not ours goes to the context's backend. A blank line prints
- * nothing.
+ * Carries LINE out and ends REQUEST, now or later. What is not ours goes to the context's backend.
+ * A blank line prints nothing.
  */
 void hmp_execute(QmpContext *context, const char *line, HmpRequest *request);
 
@@ -34,14 +34,14 @@ void hmp_execute(QmpContext *context, const char *line, HmpRequest *request);
 void hmp_execute_alone(QmpContext *context, HmpRequest *request, const char *line);
 
 /*
- * Prints help on all commands (NAME NULL), on those of info ("info"), or on NAME, and returns TRUE; FALSE when there is
- * no such command. OWN_ONLY leaves out those of a monitor that stands alone.
+ * Prints help on all commands (NAME NULL), on those of info ("info"), or on NAME, and returns TRUE;
+ * FALSE when there is no such command. OWN_ONLY leaves out those of a monitor that stands alone.
  */
 gboolean hmp_print_help(HmpRequest *request, const char *name, gboolean own_only);
 
 /*
- * What the last word of LINE could become: a NULL-terminated array of whole words, to free with g_strfreev(). Empty when
- * nothing is known.
+ * What the last word of LINE could become: a NULL-terminated array of whole words, to free with
+ * g_strfreev(). Empty when nothing is known.
  */
 char **hmp_complete(const char *line);
 

@@ -2,9 +2,9 @@
 /*
  * A state machine with one function for each kind of token.
  *
- * After something bad, input is skipped until a byte that lets hope for a new beginning: a bracket, brace, colon or
- * comma, a control character other than the tab, 0xFE or 0xFF. So a client that lost its way sends 0xFF, sees an
- * error, and is understood again.
+ * After something bad, input is skipped until a byte that lets hope for a new beginning: a bracket,
+ * brace, colon or comma, a control character other than the tab, 0xFE or 0xFF. So a client that
+ * lost its way sends 0xFF, sees an error, and is understood again.
  */
 #include "qmp/json-lexer.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The tokens of JSON as a QMP server takes it: RFC 8259, and besides strings in single quotes. Byte by byte, so that it
- * does not matter how the input was cut.
+ * The tokens of JSON as a QMP server takes it: RFC 8259, and besides strings in single quotes. Byte
+ * by byte, so that it does not matter how the input was cut.
  */
 #ifndef QMP_JSON_LEXER_H
 #define QMP_JSON_LEXER_H

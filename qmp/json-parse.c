@@ -73,8 +73,7 @@ static JsonNode *parse_number(const char *digits, QmpJsonTokenType type, GError 
 
 static JsonNode *parse_string(Parser *parser, const QmpJsonToken *token, GError **error)
 {
-    g_autofree char *string =
-        qmp_json_unquote(parser->text + token->start, token->length, error);
+    g_autofree char *string = qmp_json_unquote(parser->text + token->start, token->length, error);
 
     return string ? json_node_init_string(json_node_alloc(), string) : NULL;
 }

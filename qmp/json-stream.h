@@ -2,9 +2,10 @@
 /*
  * Cuts a client's bytes into messages as QEMU's monitor does, and parses them.
  *
- * A message ends with the bracket that closes its first one (a value without brackets: with its last byte, seen at the
- * next). Bad input is told once and skipped; what follows is understood again (see json-lexer.c). A message has at most
- * QMP_JSON_MAX_LENGTH bytes, QMP_JSON_MAX_TOKENS tokens and QMP_JSON_MAX_NESTING open brackets.
+ * A message ends with the bracket that closes its first one (a value without brackets: with its
+ * last byte, seen at the next). Bad input is told once and skipped; what follows is understood
+ * again (see json-lexer.c). A message has at most QMP_JSON_MAX_LENGTH bytes, QMP_JSON_MAX_TOKENS
+ * tokens and QMP_JSON_MAX_NESTING open brackets.
  */
 #ifndef QMP_JSON_STREAM_H
 #define QMP_JSON_STREAM_H

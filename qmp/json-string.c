@@ -102,10 +102,10 @@ char *qmp_json_unquote(const char *quoted, size_t length, GError **error)
     return g_string_free(g_steal_pointer(&out), FALSE);
 }
 
-/* One character of a string as ASCII. */
+/* One character as ASCII. json-glib leaves U+001F as it is. */
 static void append_ascii(GString *line, gunichar c)
 {
-    if (c < 0x80) {
+    if (c >= 0x20 && c < 0x7F) {
         g_string_append_c(line, c);
     } else if (c < 0x10000) {
         g_string_append_printf(line, "\\u%04X", c);
@@ -113,6 +113,15 @@ static void append_ascii(GString *line, gunichar c)
         c -= 0x10000;
         g_string_append_printf(line, "\\u%04X\\u%04X", 0xD800 + (c >> 10), 0xDC00 + (c & 0x3FF));
     }
+}
+
+/*
+ * json-glib ends every whole double in ".0", even 1e+17.0, which is no JSON. QEMU writes whole
+ * numbers without it, so it is left out.
+ */
+static gboolean is_superfluous(const char *text)
+{
+    return text[0] == '.' && text[1] == '0' && !g_ascii_isalnum(text[2]);
 }
 
 char *qmp_json_to_line(JsonNode *node)
@@ -123,6 +132,10 @@ char *qmp_json_to_line(JsonNode *node)
     gboolean in_string = FALSE, escaped = FALSE;
 
     for (const char *text = valid; *text; text = g_utf8_next_char(text)) {
+        if (!in_string && is_superfluous(text)) {
+            text++;
+            continue;
+        }
         append_ascii(line, g_utf8_get_char(text));
         if (in_string) {
             in_string = escaped || *text != '"';

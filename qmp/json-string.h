@@ -6,13 +6,16 @@
 #include <json-glib/json-glib.h>
 
 /*
- * Reads the string token QUOTED of LENGTH bytes, in double or single quotes. Returns UTF-8 to free with g_free(), or NULL
- * with a QMP_ERROR_GENERIC: a wrong escape, bytes that are no UTF-8, a character that is none (NUL included: nothing
- * here can use it).
+ * Reads the string token QUOTED of LENGTH bytes, in double or single quotes. Returns UTF-8 to free
+ * with g_free(), or NULL with a QMP_ERROR_GENERIC: a wrong escape, bytes that are no UTF-8, a
+ * character that is none (NUL included: nothing here can use it).
  */
 char *qmp_json_unquote(const char *quoted, size_t length, GError **error);
 
-/* Writes NODE as QEMU does: in one line, ASCII only, with spaces. Without an end of line. Free with g_free(). */
+/*
+ * Writes NODE as QEMU does: in one line, ASCII only, with spaces. Without an end of line. Free with
+ * g_free().
+ */
 char *qmp_json_to_line(JsonNode *node);
 
 #endif

@@ -9,7 +9,8 @@
 static gboolean wrong(const char *text, const char *why, GError **error)
 {
     g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC,
-                "monitor address '%s': %s; give stdio, unix:PATH, tcp:HOST:PORT or fd:N", text, why);
+                "monitor address '%s': %s; give stdio, unix:PATH, tcp:HOST:PORT or fd:N", text,
+                why);
     return FALSE;
 }
 

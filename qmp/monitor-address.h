@@ -22,8 +22,9 @@ typedef struct QmpAddress {
 } QmpAddress;
 
 /*
- * Parses TEXT: stdio, unix:PATH, tcp:HOST:PORT ([V6]:PORT), fd:N; each with QEMU's ",server=on,wait=off" (or
- * ",server,nowait"), which changes nothing. Returns NULL with a QMP_ERROR_GENERIC that says what would be right.
+ * Parses TEXT: stdio, unix:PATH, tcp:HOST:PORT ([V6]:PORT), fd:N; each with QEMU's
+ * ",server=on,wait=off" (or ",server,nowait"), which changes nothing. Returns NULL with a
+ * QMP_ERROR_GENERIC that says what would be right.
  */
 QmpAddress *qmp_address_parse(const char *text, GError **error);
 void qmp_address_free(QmpAddress *address);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * After every turn update() works out anew what to wait for. Descriptors are not switched to non-blocking, since stdio's
- * are shared with other programs: sockets are used with MSG_DONTWAIT, everything else only when poll() says so, and
- * written in portions that a pipe then takes at once.
+ * After every turn update() works out anew what to wait for. Descriptors are not switched to non-
+ * blocking, since stdio's are shared with other programs: sockets are used with MSG_DONTWAIT,
+ * everything else only when poll() says so, and written in portions that a pipe then takes at once.
  *
- * `broken` means that the client cannot be written to any more. What it has sent is still carried out, since a script
- * may send its commands and go.
+ * `broken` means that the client cannot be written to any more. What it has sent is still carried
+ * out, since a script may send its commands and go.
  */
 #include "qmp/monitor-channel.h"
 
@@ -181,10 +181,9 @@ static void set_source(guint *source, gboolean wanted, int fd, GIOCondition cond
 
 static void update(QmpChannel *channel)
 {
-    gboolean done = channel->ended && channel->output->len == 0 &&
-                    channel->handlers.is_idle(channel->opaque);
-    gboolean reads = !channel->ended && !channel->dropped &&
-                     channel->output->len < MUCH_OUTPUT &&
+    gboolean done =
+        channel->ended && channel->output->len == 0 && channel->handlers.is_idle(channel->opaque);
+    gboolean reads = !channel->ended && !channel->dropped && channel->output->len < MUCH_OUTPUT &&
                      !channel->handlers.is_full(channel->opaque);
 
     set_source(&channel->in_source, reads, channel->in, G_IO_IN | G_IO_HUP | G_IO_ERR, on_input,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A client's two directions of bytes on the main loop. Nothing here ever blocks: input is read only when it can be used
- * and little output waits; output waits in memory, up to a bound, and a client that lets more pile up is dropped.
+ * A client's two directions of bytes on the main loop. Nothing here ever blocks: input is read only
+ * when it can be used and little output waits; output waits in memory, up to a bound, and a client
+ * that lets more pile up is dropped.
  */
 #ifndef QMP_MONITOR_CHANNEL_H
 #define QMP_MONITOR_CHANNEL_H
@@ -24,8 +25,8 @@ typedef struct QmpChannelHandlers {
 } QmpChannelHandlers;
 
 /*
- * Reads from IN and writes to OUT, which may be the same and stay open; OWNER (may be NULL) is unreferenced at the end.
- * NAME is for messages.
+ * Reads from IN and writes to OUT, which may be the same and stay open; OWNER (may be NULL) is
+ * unreferenced at the end. NAME is for messages.
  */
 QmpChannel *qmp_channel_new(const char *name, int in, int out, GObject *owner,
                             const QmpChannelHandlers *handlers, gpointer opaque);

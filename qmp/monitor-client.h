@@ -14,8 +14,8 @@ typedef struct QmpClient QmpClient;
 typedef void (*QmpClientFunc)(QmpClient *client, gpointer opaque);
 
 /*
- * Begins a session of KIND on IN and OUT; see qmp_channel_new() for NAME and OWNER. On a terminal an HMP client gets line
- * editing.
+ * Begins a session of KIND on IN and OUT; see qmp_channel_new() for NAME and OWNER. On a terminal
+ * an HMP client gets line editing.
  */
 QmpClient *qmp_client_new(QmpContext *context, QmpMonitorKind kind, const char *name, int in,
                           int out, GObject *owner, QmpClientFunc closed, gpointer opaque);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Listening, with GIO. Only names of hosts are resolved while it waits, and that is done once, when the program starts. */
+/*
+ * Listening, with GIO. Only names of hosts are resolved while it waits, and that is done once, when
+ * the program starts.
+ */
 #include "qmp/monitor-server.h"
 
 #include <errno.h>
@@ -43,8 +46,8 @@ static gboolean remove_stale(const char *path, GSocketAddress *address, GError *
     if (lstat(path, &status) != 0 || !S_ISSOCK(status.st_mode)) {
         return TRUE; /* binding tells what is wrong */
     }
-    probe = g_socket_new(G_SOCKET_FAMILY_UNIX, G_SOCKET_TYPE_STREAM, G_SOCKET_PROTOCOL_DEFAULT,
-                         error);
+    probe =
+        g_socket_new(G_SOCKET_FAMILY_UNIX, G_SOCKET_TYPE_STREAM, G_SOCKET_PROTOCOL_DEFAULT, error);
     if (!probe) {
         return FALSE;
     }
@@ -94,8 +97,8 @@ static GSocket *listen_unix(QmpServer *server, const QmpAddress *address, GError
         return NULL;
     }
     where = g_unix_socket_address_new(address->path);
-    socket = g_socket_new(G_SOCKET_FAMILY_UNIX, G_SOCKET_TYPE_STREAM, G_SOCKET_PROTOCOL_DEFAULT,
-                          error);
+    socket =
+        g_socket_new(G_SOCKET_FAMILY_UNIX, G_SOCKET_TYPE_STREAM, G_SOCKET_PROTOCOL_DEFAULT, error);
     if (!socket || !bind_unix(server, socket, where, address->path, error) ||
         !g_socket_listen(socket, error)) {
         return NULL;
@@ -221,8 +224,7 @@ QmpServer *qmp_server_new(const QmpAddress *address, gboolean insecure, QmpConne
         qmp_server_free(server);
         return NULL;
     }
-    *listening =
-        address->kind == QMP_ADDRESS_TCP ? describe_tcp(socket) : g_strdup(address->text);
+    *listening = address->kind == QMP_ADDRESS_TCP ? describe_tcp(socket) : g_strdup(address->text);
     return server;
 }
 

@@ -13,9 +13,10 @@ typedef struct QmpServer QmpServer;
 typedef void (*QmpConnectionFunc)(GSocketConnection *connection, gpointer opaque);
 
 /*
- * Listens on ADDRESS, which is no stdio. A unix socket that nobody answers on is replaced; ours can only be opened by its
- * owner. INSECURE allows tcp beyond the loopback. For fd:N with a socket that is connected already, ACCEPTED is called
- * once before this returns. On success, *LISTENING is the address that clients can use, to free with g_free().
+ * Listens on ADDRESS, which is no stdio. A unix socket that nobody answers on is replaced; ours can
+ * only be opened by its owner. INSECURE allows tcp beyond the loopback. For fd:N with a socket that
+ * is connected already, ACCEPTED is called once before this returns. On success, *LISTENING is the
+ * address that clients can use, to free with g_free().
  */
 QmpServer *qmp_server_new(const QmpAddress *address, gboolean insecure, QmpConnectionFunc accepted,
                           gpointer opaque, char **listening, GError **error);

@@ -104,8 +104,8 @@ static gboolean add_server(Monitors *monitors, QmpMonitorKind kind, const QmpAdd
     listener->monitors = monitors;
     listener->kind = kind;
     listener->name = g_strdup(address->text);
-    listener->server = qmp_server_new(address, monitors->insecure, on_accepted, listener,
-                                      listening, error);
+    listener->server =
+        qmp_server_new(address, monitors->insecure, on_accepted, listener, listening, error);
     if (!listener->server) {
         free_listener(listener);
         return FALSE;

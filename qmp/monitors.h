@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The monitors of a program: any number of QMP and HMP servers for one relay. All functions are for the thread of the
- * default main context, which must be the relay's, too. The program must ignore SIGPIPE.
+ * The monitors of a program: any number of QMP and HMP servers for one relay. All functions are for
+ * the thread of the default main context, which must be the relay's, too. The program must ignore
+ * SIGPIPE.
  *
- * The monitors are told what the program hears from the relay: it forwards status_changed and stalled.
+ * The monitors are told what the program hears from the relay: it forwards status_changed and
+ * stalled.
  */
 #ifndef QMP_MONITORS_H
 #define QMP_MONITORS_H
@@ -25,8 +27,9 @@ Monitors *qmp_monitors_new(SnprelayRelay *relay, const QmpHooks *hooks);
 void qmp_monitors_set_insecure(Monitors *monitors, gboolean insecure);
 
 /*
- * Opens a monitor of KIND at ADDRESS ("unix:PATH", ..., see monitor-address.h). *LISTENING (may be NULL) is set to the
- * address that clients can use, with the port if 0 was given; to free with g_free(). ERROR says what is wrong with ADDRESS.
+ * Opens a monitor of KIND at ADDRESS ("unix:PATH", ..., see monitor-address.h). *LISTENING (may be
+ * NULL) is set to the address that clients can use, with the port if 0 was given; to free with
+ * g_free(). ERROR says what is wrong with ADDRESS.
  */
 gboolean qmp_monitors_add(Monitors *monitors, QmpMonitorKind kind, const char *address,
                           char **listening, GError **error);
@@ -39,8 +42,9 @@ void qmp_monitors_stalled(Monitors *monitors, guint64 idle_ms);
 void qmp_monitors_send_event(Monitors *monitors, const char *name, JsonObject *data);
 
 /*
- * To be called on SIGINT. If there is a monitor on the terminal, it takes the Ctrl-C: the line that was typed is thrown
- * away, or a line that waits for a migration stops waiting, and TRUE is returned. FALSE: the program should end.
+ * To be called on SIGINT. If there is a monitor on the terminal, it takes the Ctrl-C: the line that
+ * was typed is thrown away, or a line that waits for a migration stops waiting, and TRUE is
+ * returned. FALSE: the program should end.
  */
 gboolean qmp_monitors_interrupt(Monitors *monitors);
 

@@ -58,9 +58,8 @@ static gboolean fail_stray(QmpQemuReader *reader, const char *rest, size_t lengt
 static gboolean emit_message(QmpQemuReader *reader, GError **error)
 {
     g_autoptr(GError) reason = NULL;
-    g_autoptr(JsonNode) message =
-        qmp_json_parse(reader->text->str, (QmpJsonToken *)reader->tokens->data, reader->tokens->len,
-                       &reason);
+    g_autoptr(JsonNode) message = qmp_json_parse(
+        reader->text->str, (QmpJsonToken *)reader->tokens->data, reader->tokens->len, &reason);
 
     /* A message of many megabytes must not be paid for as long as the connection stands. */
     if (reader->text->allocated_len > 1024 * 1024) {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The backend of a server that stands alone: the few commands of a QMP server that are not about migrations. */
+/*
+ * The backend of a server that stands alone: the few commands of a QMP server that are not about
+ * migrations.
+ */
 #include <stdio.h>
 
 #include "qmp/hmp.h"
@@ -89,8 +92,8 @@ static void run_getfd(QmpContext *context, QmpRequest *request)
     GError *error = NULL;
 
     if (fd < 0) {
-        error = g_error_new(QMP_ERROR, QMP_ERROR_GENERIC,
-                            "No file descriptor supplied via SCM_RIGHTS");
+        error =
+            g_error_new(QMP_ERROR, QMP_ERROR_GENERIC, "No file descriptor supplied via SCM_RIGHTS");
     } else if (snprelay_add_fd(context->relay, name, fd, &error)) {
         qmp_request_return(request, NULL);
         return;

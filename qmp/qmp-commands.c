@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Our own commands on the relay's public interface; their arguments were checked against the schema. */
+/*
+ * Our own commands on the relay's public interface; their arguments were checked against the
+ * schema.
+ */
 #include "qmp/hmp.h"
 #include "qmp/qmp-context.h"
 #include "qmp/qmp-info.h"
@@ -52,8 +55,8 @@ static void run_incoming(QmpContext *context, QmpRequest *request)
     JsonObject *arguments = qmp_request_arguments(request);
 
     snprelay_migrate_incoming(context->relay, json_object_get_string_member(arguments, "uri"),
-                              json_object_get_int_member(arguments, "address"),
-                              flags_of(arguments), on_ready, request);
+                              json_object_get_int_member(arguments, "address"), flags_of(arguments),
+                              on_ready, request);
 }
 
 static void run_cancel(QmpContext *context, QmpRequest *request)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What all monitors of a program share, and the one place where a command's name finds who carries it out.
+ * What all monitors of a program share, and the one place where a command's name finds who carries
+ * it out.
  *
- * Our own commands are found first. Everything else is the backend's: of a server that stands alone (qmp-alone.c), or of
- * a running QEMU behind us.
+ * Our own commands are found first. Everything else is the backend's: of a server that stands alone
+ * (qmp-alone.c), or of a running QEMU behind us.
  */
 #ifndef QMP_QMP_CONTEXT_H
 #define QMP_QMP_CONTEXT_H
@@ -34,7 +35,9 @@ typedef struct QmpBackend {
 typedef struct QmpHooks {
     /* Ends the program, soon: the answer to the command must still go out. */
     void (*quit)(gpointer opaque);
-    /* Prints what is known of the page into REQUEST and ends it, now or later (see hmp-request.h). */
+    /*
+     * Prints what is known of the page into REQUEST and ends it, now or later (see hmp-request.h).
+     */
     void (*page_info)(HmpRequest *request, gpointer opaque);
     gpointer opaque;
 } QmpHooks;

@@ -10,7 +10,7 @@ static const char *const names[] = {
     [QMP_ERROR_KVM_MISSING_CAP] = "KVMMissingCap",
 };
 
-G_DEFINE_QUARK(qmp-error, qmp_error)
+G_DEFINE_QUARK(qmp - error, qmp_error)
 
 const char *qmp_error_class_name(const GError *error)
 {

@@ -7,7 +7,9 @@
 
 #include "snprelay/snprelay.h"
 
-/* INFO as SnpMigrationInfo; members that are not known are absent. To free with json_node_unref(). */
+/*
+ * INFO as SnpMigrationInfo; members that are not known are absent. To free with json_node_unref().
+ */
 JsonNode *qmp_info_to_json(const SnprelayInfo *info);
 
 /* The data of the event SNP_MIGRATION. */
@@ -16,7 +18,10 @@ JsonObject *qmp_info_to_event(const SnprelayInfo *info);
 /* The present parameters as SnpMigrationParameters. */
 JsonNode *qmp_parameters_to_json(SnprelayRelay *relay);
 
-/* Sets the parameters that OBJECT, which fits the schema, has: all or none. Errors: as snprelay_set_parameters(). */
+/*
+ * Sets the parameters that OBJECT, which fits the schema, has: all or none. Errors: as
+ * snprelay_set_parameters().
+ */
 gboolean qmp_parameters_from_json(SnprelayRelay *relay, JsonObject *object, GError **error);
 
 #endif

@@ -6,8 +6,9 @@
 #include <json-glib/json-glib.h>
 
 /*
- * Each adds to ARRAY: the commands (with their other names), the events, the SchemaInfo objects. OWN_ONLY leaves out
- * what only a server that stands alone has; for a list that another program has begun.
+ * Each adds to ARRAY: the commands (with their other names), the events, the SchemaInfo objects.
+ * OWN_ONLY leaves out what only a server that stands alone has; for a list that another program has
+ * begun.
  */
 void qmp_list_commands(JsonArray *array, gboolean own_only);
 void qmp_list_events(JsonArray *array, gboolean own_only);

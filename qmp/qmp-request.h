@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A QMP command that is being carried out: answered once, now or later. Whoever asked may have gone meanwhile; then the
- * answer goes nowhere, and the one who answers need not know.
+ * A QMP command that is being carried out: answered once, now or later. Whoever asked may have gone
+ * meanwhile; then the answer goes nowhere, and the one who answers need not know.
  */
 #ifndef QMP_QMP_REQUEST_H
 #define QMP_QMP_REQUEST_H
@@ -13,7 +13,10 @@ typedef struct QmpRequest QmpRequest;
 /* Takes the answer: RESULT, or NULL and ERROR. Both are valid during the call. */
 typedef void (*QmpAnswerFunc)(JsonNode *result, const GError *error, gpointer opaque);
 
-/* Makes a request for COMMAND with ARGUMENTS (NULL: none; a reference is taken). ANSWER is called with OPAQUE. */
+/*
+ * Makes a request for COMMAND with ARGUMENTS (NULL: none; a reference is taken). ANSWER is called
+ * with OPAQUE.
+ */
 QmpRequest *qmp_request_new(const char *command, JsonObject *arguments, QmpAnswerFunc answer,
                             gpointer opaque);
 
@@ -22,7 +25,10 @@ const char *qmp_request_command(const QmpRequest *request);
 /* An empty object when the client gave none; owned by REQUEST. */
 JsonObject *qmp_request_arguments(const QmpRequest *request);
 
-/* Gives REQUEST a descriptor that came with it; FDS (of int) is taken over, as are the descriptors in it. */
+/*
+ * Gives REQUEST a descriptor that came with it; FDS (of int) is taken over, as are the descriptors
+ * in it.
+ */
 void qmp_request_set_fds(QmpRequest *request, GArray *fds);
 
 /* Takes the next descriptor out of REQUEST; -1 when there is none. */

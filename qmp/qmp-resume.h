@@ -6,8 +6,8 @@
 #include "snprelay/snprelay.h"
 
 /*
- * Resumes towards URI (NULL: as before). ADDRESS (NULL: as before) must be the page of the migration. Errors: INVALID,
- * and those of snprelay_resume().
+ * Resumes towards URI (NULL: as before). ADDRESS (NULL: as before) must be the page of the
+ * migration. Errors: INVALID, and those of snprelay_resume().
  */
 gboolean qmp_resume(SnprelayRelay *relay, const char *uri, const guint64 *address, GError **error);
 

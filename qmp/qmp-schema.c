@@ -50,8 +50,7 @@ static gboolean check_int(const QmpSchemaType *type, JsonNode *value, const char
     number = json_node_get_int(value);
     if (number < type->minimum || (number > 0 && (guint64)number > type->maximum)) {
         g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC,
-                    "Parameter '%s' expects a number from %" PRId64 " to %" PRIu64
-                    ", not %" PRId64,
+                    "Parameter '%s' expects a number from %" PRId64 " to %" PRIu64 ", not %" PRId64,
                     name, type->minimum, MIN(type->maximum, G_MAXINT64), number);
         return FALSE;
     }
@@ -66,8 +65,7 @@ static gboolean check_enum(const QmpSchemaType *type, JsonNode *value, const cha
     }
     if (!g_strv_contains(type->values, json_node_get_string(value))) {
         g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC,
-                    "Parameter '%s' does not accept value '%s'", name,
-                    json_node_get_string(value));
+                    "Parameter '%s' does not accept value '%s'", name, json_node_get_string(value));
         return FALSE;
     }
     return TRUE;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the QAPI schema says, as tables: schema-gen.py writes them at build time from snp.json and monitor.json.
+ * What the QAPI schema says, as tables: schema-gen.py writes them at build time from snp.json and
+ * monitor.json.
  */
 #ifndef QMP_QMP_SCHEMA_H
 #define QMP_QMP_SCHEMA_H
@@ -58,8 +59,8 @@ extern const QmpSchemaInfo qmp_schema_infos[];
 const QmpSchemaCommand *qmp_schema_find(const char *name);
 
 /*
- * Checks ARGUMENTS (NULL: none) against COMMAND's: all that are needed, nothing else, of the right types and in their
- * ranges. Errors: QMP_ERROR_GENERIC with QEMU's texts.
+ * Checks ARGUMENTS (NULL: none) against COMMAND's: all that are needed, nothing else, of the right
+ * types and in their ranges. Errors: QMP_ERROR_GENERIC with QEMU's texts.
  */
 gboolean qmp_schema_check(const QmpSchemaCommand *command, JsonObject *arguments, GError **error);
 

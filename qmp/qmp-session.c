@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Messages are queued as they come and carried out one at a time; an answer may come while its command is being
- * started, or much later. `running` keeps the first case from recursing.
+ * Messages are queued as they come and carried out one at a time; an answer may come while its
+ * command is being started, or much later. `running` keeps the first case from recursing.
  */
 #include "qmp/qmp-session.h"
 
@@ -104,7 +104,9 @@ static void send_greeting(QmpSession *session)
     send_object(session, greeting);
 }
 
-/* The name of the command that OBJECT wants, or NULL with ERROR set when it is no proper request. */
+/*
+ * The name of the command that OBJECT wants, or NULL with ERROR set when it is no proper request.
+ */
 static const char *check_request(JsonObject *object, GError **error)
 {
     g_autoptr(GList) names = json_object_get_members(object);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One client of the QMP server, whichever way its bytes come: greeting, negotiation, its commands one after another,
- * their answers, events.
+ * One client of the QMP server, whichever way its bytes come: greeting, negotiation, its commands
+ * one after another, their answers, events.
  */
 #ifndef QMP_QMP_SESSION_H
 #define QMP_QMP_SESSION_H
@@ -24,8 +24,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(QmpSession, qmp_session_free)
 void qmp_session_feed(QmpSession *session, const void *data, size_t length);
 
 /*
- * Descriptors (of int, taken over with the array) came with the bytes that are fed next. They wait for a command that
- * takes descriptors; older ones that still wait are closed.
+ * Descriptors (of int, taken over with the array) came with the bytes that are fed next. They wait
+ * for a command that takes descriptors; older ones that still wait are closed.
  */
 void qmp_session_feed_fds(QmpSession *session, GArray *fds);
 
