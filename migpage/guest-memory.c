@@ -56,7 +56,8 @@ gboolean migpage_parse_number(const char *text, gboolean suffix, uint64_t *value
     const char *found;
     char *end;
 
-    if (!(hex ? g_ascii_isxdigit(*digits) : g_ascii_isdigit(*digits))) {
+    if (!(hex ? g_ascii_isxdigit(*digits) : g_ascii_isdigit(*digits)) ||
+        (hex && g_ascii_tolower(digits[1]) == 'x')) {
         return FALSE;
     }
     errno = 0;

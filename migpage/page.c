@@ -245,9 +245,11 @@ void migpage_abandon(MigPage *page)
         return;
     }
     page->begun = FALSE;
-    if (now.status == MIGPAGE_STATUS_NOT_STARTED ||
-        (page->role == MIGPAGE_SOURCE && now.status == MIGPAGE_STATUS_COMPLETED)) {
-        return;
+    if (now.status == MIGPAGE_STATUS_NOT_STARTED) {
+        return; /* the guest has reset it */
+    }
+    if (page->role == MIGPAGE_SOURCE && now.status == MIGPAGE_STATUS_COMPLETED) {
+        store_register(page, MIGPAGE_DATA_OFFSET, MIGPAGE_DATA_NONE, NULL);
     }
     if (!is_untouched(page, now)) {
         store_register(page, MIGPAGE_STATUS_OFFSET, MIGPAGE_STATUS_NOT_STARTED, NULL);

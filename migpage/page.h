@@ -68,7 +68,7 @@ gboolean migpage_complete(MigPage *page, GError **error);
 
 /*
  * Gives a begun migration up: status = not started, so that a cancellable guest gives up too. A source whose guest had
- * completed is left alone (it can start anew), as is a page that the guest has reset; a destination that was given no
+ * completed waits for nothing and can start anew: its page becomes fresh. A page that the guest has reset is left alone; a destination that was given no
  * block is put back as it was. Does nothing on a page that was not begun.
  */
 void migpage_abandon(MigPage *page);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Connections that have yet to say who they are. Anybody can connect: what comes is bounded in bytes and in time, and a
- * stranger neither delays nor ends what is going on.
+ * Connections that have yet to say who they are. Anybody can connect: what comes is bounded in bytes and in time. Before a
+ * source was accepted, the first one that says something wrong, or nothing, ends the wait with a reason, as in QEMU;
+ * afterwards a stranger neither delays nor ends what is going on.
  */
 #include "relay/incoming.h"
 

@@ -120,7 +120,7 @@ gboolean snprelay_pause(SnprelayRelay *relay, GError **error)
                       "there is no active migration to pause", error)) {
         return FALSE;
     }
-    if (g_strcmp0(info->wire, "poc") == 0 || g_str_has_prefix(info->uri, "file:")) {
+    if (!relay_migration_is_resumable(m)) {
         g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_STATE,
                     "the %s cannot be resumed, so it cannot be paused; cancel ends the migration",
                     g_strcmp0(info->wire, "poc") == 0 ? "poc wire" : "stream of a file");
@@ -139,7 +139,7 @@ static void give_up(SnprelayRelay *relay, GError *error)
     Migration *m = relay->starting ? relay->starting : relay_running(relay);
 
     if (relay->mapping) {
-        relay_map_request_cancel(relay->mapping);
+        relay_map_request_cancel(relay->mapping, error);
     }
     if (!m) {
         g_clear_error(&error);
@@ -176,6 +176,9 @@ gboolean snprelay_set_parameters(SnprelayRelay *relay, const SnprelayParameterVa
 
     if (!relay_parameters_set(relay->parameters, values, count, busy, error)) {
         return FALSE;
+    }
+    if (!running) {
+        running = relay->starting;
     }
     if (running) {
         atomic_store(&running->max_bandwidth, relay->parameters->max_bandwidth);

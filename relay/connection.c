@@ -207,16 +207,53 @@ ConnectionResult relay_connection_flush(Connection *connection, GError **error)
     return CONNECTION_OK;
 }
 
+static gboolean wait_for_io(int fd, short events, gint64 deadline)
+{
+    gint64 left = (deadline - g_get_monotonic_time()) / G_TIME_SPAN_MILLISECOND;
+    struct pollfd pollfd = {.fd = fd, .events = events};
+
+    return left > 0 && poll(&pollfd, 1, (int)left) > 0;
+}
+
 void relay_connection_flush_wait(Connection *connection, int timeout_ms)
 {
     gint64 deadline = g_get_monotonic_time() + timeout_ms * G_TIME_SPAN_MILLISECOND;
 
-    while (relay_connection_flush(connection, NULL) == CONNECTION_BLOCKED) {
-        gint64 left = (deadline - g_get_monotonic_time()) / G_TIME_SPAN_MILLISECOND;
-        struct pollfd pollfd = {.fd = transport_stream_write_fd(connection->stream),
-                                .events = POLLOUT};
+    while (relay_connection_flush(connection, NULL) == CONNECTION_BLOCKED &&
+           wait_for_io(transport_stream_write_fd(connection->stream), POLLOUT, deadline)) {
+    }
+}
 
-        if (left <= 0 || poll(&pollfd, 1, (int)left) <= 0) {
+static gboolean shut_down(Connection *connection, gint64 deadline)
+{
+    while (TRUE) {
+        g_autoptr(GError) error = NULL;
+
+        if (transport_stream_shutdown(connection->stream, &error)) {
+            return TRUE;
+        }
+        if (!g_error_matches(error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK) ||
+            !wait_for_io(transport_stream_write_fd(connection->stream), POLLOUT, deadline)) {
+            return FALSE;
+        }
+    }
+}
+
+void relay_connection_close_orderly(Connection *connection, int timeout_ms)
+{
+    gint64 deadline = g_get_monotonic_time() + timeout_ms * G_TIME_SPAN_MILLISECOND;
+
+    if (!shut_down(connection, deadline)) {
+        return;
+    }
+    while (TRUE) {
+        ConnectionResult result = relay_connection_fill(connection, NULL);
+
+        relay_connection_consume(connection, relay_connection_buffered(connection));
+        if ((result != CONNECTION_OK && result != CONNECTION_BLOCKED) ||
+            g_get_monotonic_time() >= deadline ||
+            (result == CONNECTION_BLOCKED &&
+             !wait_for_io(transport_stream_read_fd(connection->stream), POLLIN, deadline))) {
             return;
         }
     }

@@ -66,6 +66,10 @@ ConnectionResult relay_connection_flush(Connection *connection, GError **error);
 /* Writes what is queued, waiting for at most TIMEOUT_MS: for the last words before a close. */
 void relay_connection_flush_wait(Connection *connection, int timeout_ms);
 
+/* Says that nothing more will be written, and reads and drops what still comes until the peer closes, all for at most TIMEOUT_MS:
+ * a close with unread bytes would reset the connection, and the last words with it. */
+void relay_connection_close_orderly(Connection *connection, int timeout_ms);
+
 /* ---- Time ------------------------------------------------------------------------------------------ */
 
 /* When bytes last came, and when they last went or began to wait, g_get_monotonic_time(). At first: when the connection

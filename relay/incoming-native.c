@@ -182,9 +182,7 @@ static Outcome read_once(Incoming *in, GError **error)
     outcome = take_buffered(in, error);
     if (outcome == OUTCOME_GOING_ON && (result == CONNECTION_END || result == CONNECTION_ERROR) &&
         !ends_well(in)) {
-        if (broken) {
-            g_propagate_error(error, g_steal_pointer(&broken));
-        }
+        relay_replace_error(error, g_steal_pointer(&broken));
         return lost(in, result, error);
     }
     return outcome;
@@ -203,7 +201,7 @@ static Outcome write_failed(Incoming *in, GError *cause, GError **error)
         return lost(in, CONNECTION_ERROR, error);
     }
     g_error_free(cause);
-    g_propagate_error(error, g_steal_pointer(&last_words));
+    relay_replace_error(error, g_steal_pointer(&last_words));
     return outcome;
 }
 

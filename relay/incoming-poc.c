@@ -114,9 +114,7 @@ Outcome relay_incoming_poc(Incoming *in, GError **error)
         if (relay_connection_buffered(in->connection) >= POC_HEADER_SIZE + MIGPAGE_BLOCK_SIZE) {
             return OUTCOME_GOING_ON; /* the window is full; the rest is read first */
         }
-        if (local) {
-            g_propagate_error(error, g_steal_pointer(&local));
-        }
+        relay_replace_error(error, g_steal_pointer(&local));
         return broken(in, result, error);
     }
     return in->one_way ? OUTCOME_GOING_ON : check_patience(in, error);

@@ -18,6 +18,7 @@
 #define CANDIDATES_MAX 8
 #define LISTEN_FDS_MAX 32
 #define ACCEPT_AGAIN_MS 1000
+#define LAST_CLOSE_MS 1000
 #define ANSWER_MS 5           /* how late an acknowledgement may be while blocks are being read */
 #define STALLED_MS 1000       /* a guest that has read nothing for so long ... */
 #define STALLED_ANSWER_MS 100 /* ... is looked at less often */
@@ -131,6 +132,7 @@ static Outcome begin(Incoming *in, uint64_t window_blocks, GError **error)
         return OUTCOME_FAILED;
     }
     in->begun = TRUE;
+    relay_migration_set_resumable(in->m, !in->poc && !in->one_way);
     relay_migration_set_wire(in->m, in->poc ? "poc" : "native");
     relay_migration_event(in->m, RELAY_EVENT_ACCEPTED, NULL);
     return OUTCOME_GOING_ON;
@@ -156,6 +158,9 @@ static Outcome begin_native(Incoming *in, Candidate *candidate, const NativeHell
     outcome = begin(in, in->window, error);
     if (outcome == OUTCOME_GOING_ON && !in->one_way) {
         relay_incoming_native_accept(in, hello);
+    } else if (!in->one_way) {
+        relay_connection_queue(in->connection, NATIVE_MAGIC,
+                               NATIVE_MAGIC_SIZE); /* the reason follows */
     }
     return outcome;
 }
@@ -342,7 +347,7 @@ static void wait_for_something(Incoming *in)
         count += (nfds_t)relay_connection_pollfds(in->connection, wants_bytes(in), pollfds + count);
     }
     relay_wakeup_arm(&in->m->stream_wakeup);
-    if (!relay_migration_has_request(in->m) && !has_recover_request(in) &&
+    if ((in->completed || !relay_migration_has_request(in->m)) && !has_recover_request(in) &&
         !(is_complete(in) && !in->completed)) {
         poll(pollfds, count, poll_timeout(in));
     }
@@ -372,6 +377,7 @@ static Outcome turn_connection(Incoming *in, GError **error)
 static Outcome pause_connection(Incoming *in, GError **error)
 {
     if (in->poc || in->one_way) {
+        g_clear_error(error);
         return OUTCOME_GOING_ON;
     }
     relay_migration_event(in->m, RELAY_EVENT_LOST, *error);
@@ -443,6 +449,9 @@ static void end(Incoming *in, Outcome outcome, const GError *error)
         relay_migration_set_checksum(in->m, XXH3_64bits_digest(in->checksum));
         relay_migration_finish(in->m, outcome, NULL);
         linger(in);
+        if (in->connection) {
+            relay_connection_close_orderly(in->connection, LAST_CLOSE_MS);
+        }
         return;
     }
     if (in->connection && !in->poc && !in->one_way) {

@@ -4,15 +4,14 @@
 
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "migpage/layout.h"
 
 static void make_session(guint8 *session)
 {
-    for (size_t i = 0; i < NATIVE_SESSION_SIZE; i += sizeof(guint32)) {
-        guint32 word = g_random_int();
-
-        memcpy(session + i, &word, sizeof(word));
+    while (getrandom(session, NATIVE_SESSION_SIZE, 0) != NATIVE_SESSION_SIZE) {
+        /* interrupted before the kernel's pool was ready, right after boot */
     }
 }
 
@@ -229,6 +228,33 @@ gboolean relay_migration_has_request(Migration *m)
     has = m->requests.cancel || m->requests.fail || m->requests.pause;
     g_mutex_unlock(&m->lock);
     return has;
+}
+
+void relay_migration_set_resumable(Migration *m, gboolean resumable)
+{
+    g_mutex_lock(&m->lock);
+    m->resumable = resumable;
+    g_mutex_unlock(&m->lock);
+}
+
+gboolean relay_migration_is_resumable(Migration *m)
+{
+    gboolean resumable;
+
+    g_mutex_lock(&m->lock);
+    resumable = m->resumable;
+    g_mutex_unlock(&m->lock);
+    return resumable;
+}
+
+void relay_replace_error(GError **error, GError *reason)
+{
+    if (error) {
+        g_clear_error(error);
+    }
+    if (reason) {
+        g_propagate_error(error, reason);
+    }
 }
 
 void relay_migration_set_wire(Migration *m, const char *wire)

@@ -84,6 +84,7 @@ typedef struct Migration {
     TransportUri *uri;
     char **listening;
     const char *wire;
+    gboolean resumable;
     unsigned reconnects;
     gint64 started, activated, ended; /* us, monotonic; 0: not yet */
     gboolean has_checksum;
@@ -136,6 +137,13 @@ gboolean relay_migration_begin_page(Migration *migration, GError **error);
 
 /* Stream thread: stops the page thread, gives the page up unless it ended well, and makes the last event of OUTCOME. */
 void relay_migration_finish(Migration *migration, Outcome outcome, const GError *error);
+
+/* Stream thread: whether a broken connection can be taken up again. */
+void relay_migration_set_resumable(Migration *migration, gboolean resumable);
+gboolean relay_migration_is_resumable(Migration *migration);
+
+/* Puts REASON (taken over, may be NULL) in place of what ERROR (may be NULL) holds. */
+void relay_replace_error(GError **error, GError *reason);
 
 /* Stream thread: the wire that is spoken, and the checksum at the end. */
 void relay_migration_set_wire(Migration *migration, const char *wire);

@@ -2,7 +2,6 @@
 /* The native stream's common part. */
 #include "relay/native-stream.h"
 
-#include <poll.h>
 #include <string.h>
 
 #include "migpage/layout.h"
@@ -100,29 +99,8 @@ int relay_native_poll_timeout(Migration *m, Connection *connection)
     return (int)CLAMP((next - now) / G_TIME_SPAN_MILLISECOND + 1, 0, G_MAXINT);
 }
 
-/* Reads and drops what still comes until the peer closes: a close with unread bytes would reset the connection, and the
- * last words with it. */
-static void drain(Connection *connection, gint64 deadline)
-{
-    gint64 left;
-
-    while ((left = deadline - g_get_monotonic_time()) > 0) {
-        struct pollfd pollfds[2];
-        int count = relay_connection_pollfds(connection, TRUE, pollfds);
-        ConnectionResult result = relay_connection_fill(connection, NULL);
-
-        relay_connection_consume(connection, relay_connection_buffered(connection));
-        if (result == CONNECTION_BLOCKED) {
-            poll(pollfds, (nfds_t)count, (int)(left / G_TIME_SPAN_MILLISECOND + 1));
-        } else if (result != CONNECTION_OK) {
-            return;
-        }
-    }
-}
-
 static void say_why(Connection *connection, Outcome outcome, const GError *error, int timeout_ms)
 {
-    gint64 deadline = g_get_monotonic_time() + timeout_ms * G_TIME_SPAN_MILLISECOND;
     guint8 frame[NATIVE_FRAME_MAX];
     NativeReason reason;
     size_t length;
@@ -151,8 +129,7 @@ static void say_why(Connection *connection, Outcome outcome, const GError *error
     if (relay_connection_is_flushed(connection) &&
         relay_connection_queue(connection, frame, length)) {
         relay_connection_flush_wait(connection, timeout_ms);
-        transport_stream_shutdown(relay_connection_stream(connection), NULL);
-        drain(connection, deadline);
+        relay_connection_close_orderly(connection, timeout_ms);
     }
 }
 

@@ -8,6 +8,8 @@
 #include "migpage/layout.h"
 #include "relay/native-stream.h"
 
+#define LAST_CLOSE_MS 1000
+
 static const char peer_role[] = "the destination";
 
 static Outcome lost(Outgoing *o, ConnectionResult result, GError **error)
@@ -199,8 +201,6 @@ static Outcome take_done(Outgoing *o, const NativeFrame *frame, GError **error)
     /* The echo lets the destination go. If it is lost, the destination just waits in vain for a while. */
     relay_connection_queue(o->connection, echo,
                            relay_native_encode_end(echo, NATIVE_DONE, blocks, checksum));
-    relay_connection_flush_wait(o->connection, 1000);
-    transport_stream_shutdown(relay_connection_stream(o->connection), NULL);
     return OUTCOME_COMPLETED;
 }
 
@@ -249,9 +249,7 @@ static Outcome read_frames(Outgoing *o, GError **error)
     }
     /* What the peer said last explains more than how the connection ended. */
     if (outcome == OUTCOME_GOING_ON && (result == CONNECTION_END || result == CONNECTION_ERROR)) {
-        if (broken) {
-            g_propagate_error(error, g_steal_pointer(&broken));
-        }
+        relay_replace_error(error, g_steal_pointer(&broken));
         return lost(o, result, error);
     }
     return outcome;
@@ -266,9 +264,6 @@ static void queue_output(Outgoing *o)
 
     if (!relay_connection_is_flushed(o->connection)) {
         return;
-    }
-    if (o->one_way) {
-        relay_outgoing_release(o, o->sent);
     }
     count = relay_outgoing_ready(o, NATIVE_BLOCKS_MAX, &blocks);
     if (count > 0) {
@@ -295,7 +290,7 @@ static Outcome write_failed(Outgoing *o, GError *cause, GError **error)
         return lost(o, CONNECTION_ERROR, error);
     }
     g_error_free(cause);
-    g_propagate_error(error, g_steal_pointer(&last_words));
+    relay_replace_error(error, g_steal_pointer(&last_words));
     return outcome;
 }
 
@@ -320,6 +315,10 @@ Outcome relay_outgoing_native(Outgoing *o, GError **error)
         if (outcome == OUTCOME_GOING_ON && !o->one_way) {
             outcome = relay_native_keep_alive(o->m, o->connection, error);
         }
+        if (outcome == OUTCOME_COMPLETED) {
+            relay_connection_flush_wait(o->connection, LAST_CLOSE_MS);
+            relay_connection_close_orderly(o->connection, LAST_CLOSE_MS);
+        }
         if (outcome != OUTCOME_GOING_ON) {
             return outcome;
         }
@@ -327,8 +326,11 @@ Outcome relay_outgoing_native(Outgoing *o, GError **error)
         if (relay_connection_flush(o->connection, &cause) == CONNECTION_ERROR) {
             return write_failed(o, cause, error);
         }
-        if (o->one_way && o->end_queued && relay_connection_is_flushed(o->connection)) {
-            return finish_one_way(o, error);
+        if (o->one_way && relay_connection_is_flushed(o->connection)) {
+            relay_outgoing_release(o, o->sent); /* nobody will acknowledge them */
+            if (o->end_queued) {
+                return finish_one_way(o, error);
+            }
         }
         relay_outgoing_wait(o, o->one_way ? -1 : relay_native_poll_timeout(o->m, o->connection));
     }

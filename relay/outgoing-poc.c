@@ -25,7 +25,6 @@ static void queue_output(Outgoing *o)
     if (!relay_connection_is_flushed(o->connection) || o->end_queued) {
         return;
     }
-    relay_outgoing_release(o, o->sent);
     count = relay_outgoing_ready(o, BLOCKS_A_WRITE, (void **)&blocks);
     for (uint64_t i = 0; i < count; i++) {
         queue_header(o, POC_BLOCK);
@@ -127,6 +126,9 @@ Outcome relay_outgoing_poc(Outgoing *o, GError **error)
             g_prefix_error(error, "connection to %s broke: ",
                            transport_stream_peer(relay_connection_stream(o->connection)));
             return OUTCOME_FAILED;
+        }
+        if (relay_connection_is_flushed(o->connection)) {
+            relay_outgoing_release(o, o->sent); /* nobody will ask for them again */
         }
         outcome = half_close(o, error);
         if (outcome == OUTCOME_GOING_ON) {

@@ -23,7 +23,7 @@ uint64_t relay_outgoing_ready(Outgoing *o, uint64_t most, void **start)
     uint64_t rate = atomic_load_explicit(&o->m->max_bandwidth, memory_order_relaxed);
 
     count = MIN(MIN(count, most), credit);
-    if (count > 0 && rate > 0) {
+    if (count > 0) {
         count = MIN(count, relay_rate_limit_allow(&o->limit, rate, g_get_monotonic_time()) /
                                MIGPAGE_BLOCK_SIZE);
     }
@@ -89,6 +89,16 @@ void relay_outgoing_wait(Outgoing *o, int timeout_ms)
 
 /* ---- Connecting ------------------------------------------------------------------------------------ */
 
+static gboolean has_resume_request(Outgoing *o)
+{
+    gboolean resume;
+
+    g_mutex_lock(&o->m->lock);
+    resume = o->m->requests.resume;
+    g_mutex_unlock(&o->m->lock);
+    return resume;
+}
+
 /* A connection that both sides agree on. LOST with o->connection NULL: it could not be made; else the hello broke off. */
 static Outcome connect_once(Outgoing *o, gint64 deadline, GError **error)
 {
@@ -113,6 +123,10 @@ static Outcome connect_once(Outgoing *o, gint64 deadline, GError **error)
     if (outcome != OUTCOME_GOING_ON) {
         return outcome;
     }
+    if (has_resume_request(o)) {
+        g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_NETWORK, "told to connect elsewhere");
+        return OUTCOME_LOST;
+    }
     o->m->fd = -1;
     stream = transport_connect(o->m->uri, &options, error);
     if (!stream) {
@@ -120,6 +134,7 @@ static Outcome connect_once(Outgoing *o, gint64 deadline, GError **error)
     }
     o->connection = relay_connection_new(stream);
     o->one_way = transport_stream_is_one_way(stream);
+    relay_migration_set_resumable(o->m, !o->poc && !o->one_way);
     o->end_queued = FALSE;
     if (o->poc) {
         o->peer_window = o->m->window.capacity;
@@ -131,16 +146,6 @@ static Outcome connect_once(Outgoing *o, gint64 deadline, GError **error)
 static gint64 connect_deadline(Outgoing *o)
 {
     return g_get_monotonic_time() + (gint64)o->m->parameters->connect_timeout * G_TIME_SPAN_SECOND;
-}
-
-static gboolean has_resume_request(Outgoing *o)
-{
-    gboolean resume;
-
-    g_mutex_lock(&o->m->lock);
-    resume = o->m->requests.resume;
-    g_mutex_unlock(&o->m->lock);
-    return resume;
 }
 
 /* Sleeps for up to TIMEOUT_MS (-1: no limit) or until somebody asks for something. */
@@ -165,8 +170,7 @@ static Outcome prefer_request(Outgoing *o, Outcome outcome, GError **error)
     }
     requested = relay_migration_requested(o->m, &reason);
     if (requested != OUTCOME_GOING_ON) {
-        g_clear_error(error);
-        g_propagate_error(error, g_steal_pointer(&reason));
+        relay_replace_error(error, g_steal_pointer(&reason));
         return requested;
     }
     return outcome;
@@ -177,6 +181,7 @@ static Outcome prefer_request(Outgoing *o, Outcome outcome, GError **error)
 static Outcome connect_first(Outgoing *o, GError **error)
 {
     gint64 deadline = connect_deadline(o);
+    g_autoptr(GError) broken = NULL;
     Outcome outcome;
 
     while (TRUE) {
@@ -186,7 +191,13 @@ static Outcome connect_first(Outgoing *o, GError **error)
             g_get_monotonic_time() >= deadline) {
             break;
         }
+        g_clear_error(&broken);
+        broken = g_steal_pointer(error);
         wait_for_request(o, FIRST_RETRY_MS);
+    }
+    if (outcome == OUTCOME_LOST && broken) {
+        /* Why the peer went away says more than that nobody is there any more. */
+        relay_replace_error(error, g_steal_pointer(&broken));
     }
     return outcome == OUTCOME_LOST || outcome == OUTCOME_REFUSED ? OUTCOME_FAILED : outcome;
 }
@@ -260,8 +271,7 @@ static Outcome reconnect(Outgoing *o, Outcome outcome, GError **error)
         }
         requested = relay_migration_requested(o->m, &reason);
         if (requested == OUTCOME_CANCELLED || requested == OUTCOME_FAILED) {
-            g_clear_error(error);
-            g_propagate_error(error, g_steal_pointer(&reason));
+            relay_replace_error(error, g_steal_pointer(&reason));
             return requested;
         }
         if (requested == OUTCOME_PAUSED) {

@@ -12,6 +12,7 @@ uint64_t relay_rate_limit_allow(RateLimit *limit, uint64_t rate, gint64 now)
     double most = MAX((double)rate / BURSTS_PER_SECOND, (double)MIGPAGE_BLOCK_SIZE);
 
     if (rate == 0) {
+        *limit = (RateLimit){0}; /* what went without a limit is no debt when there is one again */
         return UINT64_MAX;
     }
     if (limit->last) {
@@ -24,7 +25,9 @@ uint64_t relay_rate_limit_allow(RateLimit *limit, uint64_t rate, gint64 now)
 
 void relay_rate_limit_use(RateLimit *limit, uint64_t bytes)
 {
-    limit->budget -= (double)bytes;
+    if (limit->last) {
+        limit->budget -= (double)bytes;
+    }
 }
 
 int relay_rate_limit_wait(const RateLimit *limit, uint64_t rate)

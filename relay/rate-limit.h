@@ -14,7 +14,7 @@ typedef struct RateLimit {
 /* Bytes that may be sent at NOW; RATE in bytes a second, 0: no limit. */
 uint64_t relay_rate_limit_allow(RateLimit *limit, uint64_t rate, gint64 now);
 
-/* BYTES were sent. */
+/* BYTES were sent; without a limit at the last relay_rate_limit_allow() they do not count. */
 void relay_rate_limit_use(RateLimit *limit, uint64_t bytes);
 
 /* How long to wait, in ms, until at least one block may be sent; 0: now. */

@@ -13,7 +13,8 @@
 /* A start that waits for its page. Owned by whoever answers it; the relay points to it meanwhile. */
 struct SnprelayMapRequest {
     SnprelayRelay *relay;
-    gboolean incoming, force, cancelled;
+    gboolean incoming, force;
+    GError *cancelled; /* why it is given up before the page came */
     uint64_t address;
     TransportUri *uri;
     RelayParameters *parameters;
@@ -25,6 +26,7 @@ struct SnprelayMapRequest {
 
 static void free_request(SnprelayMapRequest *request)
 {
+    g_clear_error(&request->cancelled);
     g_clear_pointer(&request->uri, transport_uri_free);
     g_clear_pointer(&request->parameters, relay_parameters_free);
     g_clear_pointer(&request->tls, transport_tls_unref);
@@ -175,6 +177,8 @@ static gboolean run(SnprelayMapRequest *request, MigPage *page, GError **error)
     int fd = request->fd;
 
     request->fd = -1;
+    request->parameters->max_bandwidth =
+        relay->parameters->max_bandwidth; /* may have changed meanwhile */
     m = relay_migration_new(request->incoming, g_steal_pointer(&request->uri), request->address,
                             g_steal_pointer(&request->parameters), g_steal_pointer(&request->tls),
                             fd, &notify);
@@ -213,8 +217,7 @@ static void deliver_page(RelayNote *note)
 
     note->relay->mapping = NULL;
     if (request->cancelled) {
-        g_clear_error(&error);
-        g_set_error(&error, SNPRELAY_ERROR, SNPRELAY_ERROR_CANCELLED, "cancelled by command");
+        relay_replace_error(&error, g_steal_pointer(&request->cancelled));
     } else if (!error) {
         run(request, g_steal_pointer(&note->page), &error);
     }
@@ -237,9 +240,12 @@ void relay_map_request_free(SnprelayMapRequest *request)
     free_request(request);
 }
 
-void relay_map_request_cancel(SnprelayMapRequest *request)
+void relay_map_request_cancel(SnprelayMapRequest *request, const GError *reason)
 {
-    request->cancelled = TRUE;
+    g_clear_error(&request->cancelled);
+    request->cancelled =
+        reason ? g_error_copy(reason)
+               : g_error_new(SNPRELAY_ERROR, SNPRELAY_ERROR_CANCELLED, "cancelled by command");
 }
 
 void snprelay_map_done(SnprelayMapRequest *request, void *host, GDestroyNotify release,

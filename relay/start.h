@@ -12,8 +12,8 @@ TransportUri *relay_check_uri(SnprelayRelay *relay, const char *text, GError **e
 gboolean relay_take_descriptor(SnprelayRelay *relay, const TransportUri *uri, int *fd,
                                GError **error);
 
-/* A start that waits for its page: gives it up when the page comes. */
-void relay_map_request_cancel(SnprelayMapRequest *request);
+/* A start that waits for its page: gives it up when the page comes, with a copy of REASON (NULL: cancelled by command). */
+void relay_map_request_cancel(SnprelayMapRequest *request, const GError *reason);
 void relay_map_request_free(SnprelayMapRequest *request);
 
 #endif

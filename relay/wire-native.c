@@ -275,9 +275,11 @@ void relay_native_decode_error(const guint8 *in, size_t length, NativeReason *re
                   ? (NativeReason)code
                   : NATIVE_REASON_FAILED;
     *text = g_utf8_make_valid((const char *)in + 2, (gssize)(length - 2));
-    for (char *c = *text; *c; c++) {
-        if (g_ascii_iscntrl(*c)) {
-            *c = ' '; /* it will be shown on somebody's terminal */
+    /* It will be shown on somebody's terminal; the control characters beyond ASCII take two bytes. */
+    for (char *c = *text, *next; *c; c = next) {
+        next = g_utf8_next_char(c);
+        if (g_unichar_iscntrl(g_utf8_get_char(c))) {
+            memset(c, ' ', (size_t)(next - c));
         }
     }
 }

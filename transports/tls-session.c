@@ -20,6 +20,7 @@
 
 /* The most that one TLS record holds. */
 #define TLS_RECORD_SIZE 16384
+#define FIRST_WORDS (1024 * 1024) /* a server that goes away before it was sent more than this has most likely refused us */
 
 struct TransportTlsSession {
     TransportTls *tls;
@@ -40,6 +41,7 @@ struct TransportTlsSession {
     int over; /* atomic */
 
     gboolean heard;     /* bytes of the peer were read */
+    guint64 written;    /* bytes that the peer was sent */
     gboolean more_held; /* a read took all that it asked for: more may have left the socket */
     size_t unsent;      /* bytes in record that must be offered again as they are */
     guint8 record[TLS_RECORD_SIZE];
@@ -167,7 +169,10 @@ static gboolean make_connection(TransportTlsSession *session, GError **error)
     if (session->tls->server) {
         connection = g_tls_server_connection_new(base, session->tls->certificate, error);
     } else {
-        identity = g_network_address_new(session->name, 0);
+        /* An address has no place in SNI (RFC 6066), and servers refuse it; it is verified all the same. */
+        if (!g_hostname_is_ip_address(session->name)) {
+            identity = g_network_address_new(session->name, 0);
+        }
         connection = g_tls_client_connection_new(base, identity, error);
     }
     if (!connection) {
@@ -284,7 +289,7 @@ static void explain_io(TransportTlsSession *session, const char *what, GError **
     if (g_error_matches(*failure, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK)) {
         return;
     }
-    if (!session->tls->server && !session->heard) {
+    if (!session->tls->server && !session->heard && session->written < FIRST_WORDS) {
         g_prefix_error(
             failure,
             "the TLS server %s refused this client, most likely its certificate: ", session->peer);
@@ -377,6 +382,7 @@ gssize transport_tls_session_writev(TransportTlsSession *session, const struct i
         return -1;
     }
     session->unsent = 0;
+    session->written += (guint64)written;
     return written;
 }
 
