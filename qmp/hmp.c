@@ -196,6 +196,32 @@ static char **rough_words(const char *line)
     return g_strv_builder_end(builder);
 }
 
+gboolean hmp_is_own(const char *line)
+{
+    g_auto(GStrv) words = rough_words(line);
+    guint used;
+    const HmpCommand *command = find_command(words, &used);
+
+    return command && (!command->alone || is_own_help(words));
+}
+
+gboolean hmp_is_listing(const char *line, const char **topic)
+{
+    g_auto(GStrv) words = rough_words(line);
+    const HmpCommand *command = find_in(hmp_commands, words[0]);
+    gboolean lists_info = command && command->subcommands;
+
+    if (command && command->run == run_help && words[1] && !words[2]) {
+        const HmpCommand *named = find_in(hmp_commands, words[1]);
+
+        lists_info = named && named->subcommands;
+    } else if (!command || words[1] || (command->run != run_help && !lists_info)) {
+        return FALSE;
+    }
+    *topic = lists_info ? "info" : NULL;
+    return lists_info || !words[1];
+}
+
 void hmp_execute(QmpContext *context, const char *line, HmpRequest *request)
 {
     g_auto(GStrv) words = rough_words(line);
@@ -204,7 +230,7 @@ void hmp_execute(QmpContext *context, const char *line, HmpRequest *request)
 
     if (!words[0]) {
         hmp_request_done(request);
-    } else if (command && (!command->alone || is_own_help(words))) {
+    } else if (hmp_is_own(line)) {
         run_line(context, command, line, used, request);
     } else {
         context->backend->human(context, request, line, context->backend_opaque);

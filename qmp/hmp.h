@@ -30,6 +30,15 @@ extern const HmpCommand hmp_info_commands[];
  */
 void hmp_execute(QmpContext *context, const char *line, HmpRequest *request);
 
+/* Whether LINE is one of our own commands, which no backend carries out. */
+gboolean hmp_is_own(const char *line);
+
+/*
+ * Whether LINE asks for a list to which a backend with commands of its own adds ours: of all
+ * commands (*TOPIC is NULL), or of those of info ("info"): what hmp_print_help() takes.
+ */
+gboolean hmp_is_listing(const char *line, const char **topic);
+
 /* The backend's part when the monitor stands alone: its few commands, or "unknown command: ...". */
 void hmp_execute_alone(QmpContext *context, HmpRequest *request, const char *line);
 

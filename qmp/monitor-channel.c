@@ -19,7 +19,10 @@
 
 #define INPUT_SIZE 4096
 #define MAX_FDS 16
-/* Output that waits: above the first no input is read, above the second the client is dropped. */
+/*
+ * Output that waits: above the first no input is read; a client that is still above the second when
+ * more comes is dropped. One answer may be longer than that.
+ */
 #define MUCH_OUTPUT (64 * 1024)
 #define MAX_OUTPUT (4 * 1024 * 1024)
 
@@ -201,7 +204,7 @@ void qmp_channel_write(QmpChannel *channel, const char *text, size_t length)
         update(channel);
         return;
     }
-    if (length > MAX_OUTPUT - channel->output->len) {
+    if (channel->output->len > MAX_OUTPUT) {
         g_warning("monitor client %s does not read its answers: dropped", channel->name);
         channel->dropped = TRUE;
         set_broken(channel);

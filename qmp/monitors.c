@@ -137,13 +137,18 @@ gboolean qmp_monitors_add(Monitors *monitors, QmpMonitorKind kind, const char *a
     return TRUE;
 }
 
+void qmp_monitors_forward_event(Monitors *monitors, JsonNode *event)
+{
+    for (guint i = 0; i < monitors->clients->len; i++) {
+        qmp_client_send_event(monitors->clients->pdata[i], event);
+    }
+}
+
 void qmp_monitors_send_event(Monitors *monitors, const char *name, JsonObject *data)
 {
     g_autoptr(JsonNode) event = qmp_event_new(name, data);
 
-    for (guint i = 0; i < monitors->clients->len; i++) {
-        qmp_client_send_event(monitors->clients->pdata[i], event);
-    }
+    qmp_monitors_forward_event(monitors, event);
 }
 
 void qmp_monitors_status_changed(Monitors *monitors, const SnprelayInfo *info)

@@ -41,6 +41,9 @@ void qmp_monitors_stalled(Monitors *monitors, guint64 idle_ms);
 /* Sends an event of NAME with DATA (taken over, may be NULL) to all QMP clients. */
 void qmp_monitors_send_event(Monitors *monitors, const char *name, JsonObject *data);
 
+/* Sends EVENT, an object with "event" and "timestamp", as it is to all QMP clients. */
+void qmp_monitors_forward_event(Monitors *monitors, JsonNode *event);
+
 /*
  * To be called on SIGINT. If there is a monitor on the terminal, it takes the Ctrl-C: the line that
  * was typed is thrown away, or a line that waits for a migration stops waiting, and TRUE is

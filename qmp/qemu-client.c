@@ -14,7 +14,7 @@
 #include "snprelay/snprelay.h"
 
 #define DEADLINE_MS 10000 /* until QEMU takes commands */
-#define RETRY_MS 50      /* connecting again while the socket's queue is full */
+#define RETRY_MS 50       /* connecting again while the socket's queue is full */
 #define READ_SIZE 65536
 #define MAX_WAITING (64 * 1024 * 1024) /* bytes that QEMU does not read */
 #define CAPABILITIES_ID 0              /* commands have higher ones */
@@ -57,7 +57,8 @@ typedef struct Watch {
     gpointer opaque;
 } Watch;
 
-/* ---- Watchers -------------------------------------------------------------------------------------- */
+/* ---- Watchers
+ * -------------------------------------------------------------------------------------- */
 
 typedef struct News {
     QmpQemu *qemu;
@@ -109,7 +110,8 @@ void qmp_qemu_unwatch(QmpQemu *qemu, gulong number)
     g_hook_destroy(&qemu->watchers, number);
 }
 
-/* ---- The end --------------------------------------------------------------------------------------- */
+/* ---- The end
+ * --------------------------------------------------------------------------------------- */
 
 static void clear_timer(guint *timer)
 {
@@ -193,7 +195,8 @@ static gboolean on_deadline(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-/* ---- What QEMU sends ------------------------------------------------------------------------------- */
+/* ---- What QEMU sends
+ * ------------------------------------------------------------------------------- */
 
 static void negotiate(QmpQemu *qemu, JsonObject *qmp)
 {
@@ -338,7 +341,8 @@ static void on_output_failed(GError *error, gpointer opaque)
     g_error_free(error);
 }
 
-/* ---- Connecting ------------------------------------------------------------------------------------ */
+/* ---- Connecting
+ * ------------------------------------------------------------------------------------ */
 
 static void connected(QmpQemu *qemu)
 {
@@ -436,7 +440,8 @@ void qmp_qemu_unref(QmpQemu *qemu)
     g_free(qemu);
 }
 
-/* ---- Commands -------------------------------------------------------------------------------------- */
+/* ---- Commands
+ * -------------------------------------------------------------------------------------- */
 
 /* A command came when it could not be sent. */
 static gboolean on_late(gpointer data)
@@ -535,7 +540,8 @@ JsonNode *qmp_qemu_result(JsonObject *reply, const GError *why_none, GError **er
     return NULL;
 }
 
-/* ---- Questions ------------------------------------------------------------------------------------- */
+/* ---- Questions
+ * ------------------------------------------------------------------------------------- */
 
 JsonObject *qmp_qemu_get_greeting(QmpQemu *qemu)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Both answers are needed: gpa2hva gives the host address, and gives it for ROM as well; the flat view of the address
- * space "memory" tells what kind of memory is there, and where the RAM is.
+ * Both answers are needed: gpa2hva gives the host address, and gives it for ROM as well; the flat
+ * view of the address space "memory" tells what kind of memory is there, and where the RAM is.
  */
 #include "qmp/qemu-memory.h"
 

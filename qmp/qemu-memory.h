@@ -15,9 +15,9 @@ typedef struct QmpQemuPage {
 void qmp_qemu_page_clear(QmpQemuPage *page);
 
 /*
- * Judges the page at the guest-physical ADDRESS by GPA2HVA, the answer to "gpa2hva 0x...", and by FLAT_VIEW, the answer
- * to "info mtree -f". TRUE: all of it is RAM that may be written, and *PAGE is set. FALSE with SNPRELAY_ERROR_PAGE: a
- * hole, a device, ROM; it names the RAM that there is.
+ * Judges the page at the guest-physical ADDRESS by GPA2HVA, the answer to "gpa2hva 0x...", and by
+ * FLAT_VIEW, the answer to "info mtree -f". TRUE: all of it is RAM that may be written, and *PAGE
+ * is set. FALSE with SNPRELAY_ERROR_PAGE: a hole, a device, ROM; it names the RAM that there is.
  */
 gboolean qmp_qemu_judge_page(uint64_t address, const char *gpa2hva, const char *flat_view,
                              QmpQemuPage *page, GError **error);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A queue of lines. QEMU keeps the descriptors of only the last message that had some, so a line with a descriptor is
- * held back, and all that follow it, until the one before it was answered.
+ * A queue of lines. QEMU keeps the descriptors of only the last message that had some, so a line
+ * with a descriptor is held back, and all that follow it, until the one before it was answered.
  */
 #include "qmp/qemu-output.h"
 

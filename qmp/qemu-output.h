@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What goes out to a QEMU: lines in order, some with a file descriptor; sent from the main loop, never blocking. */
+/* What goes out to a QEMU: lines in order, some with a file descriptor; sent from the main loop,
+ * never blocking. */
 #ifndef QMP_QEMU_OUTPUT_H
 #define QMP_QEMU_OUTPUT_H
 

@@ -73,7 +73,8 @@ void qmp_qemu_find_page(QmpQemu *qemu, uint64_t address, QmpQemuPageFunc done, g
     qmp_qemu_human(qemu, "info mtree -f", on_flat_view, question);
 }
 
-/* ---- The guest's kind ------------------------------------------------------------------------------ */
+/* ---- The guest's kind
+ * ------------------------------------------------------------------------------ */
 
 typedef struct KindQuestion {
     QmpQemuKindFunc done;

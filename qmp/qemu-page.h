@@ -12,7 +12,8 @@ typedef void (*QmpQemuPageFunc)(const QmpQemuPage *page, const GError *error, gp
 /* Finds the page at the guest-physical ADDRESS, a multiple of 4096. DONE is called once, later. */
 void qmp_qemu_find_page(QmpQemu *qemu, uint64_t address, QmpQemuPageFunc done, gpointer opaque);
 
-/* Takes the KIND of a guest, for a person: "AMD SEV-SNP (running)", "plain"; NULL with ERROR when QEMU is gone. */
+/* Takes the KIND of a guest, for a person: "AMD SEV-SNP (running)", "plain"; NULL with ERROR when
+ * QEMU is gone. */
 typedef void (*QmpQemuKindFunc)(const char *kind, const GError *error, gpointer opaque);
 
 /* Asks what protects the guest. DONE is called once, later. */

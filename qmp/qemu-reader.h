@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Cuts what a QEMU sends into messages. The bounds are wider than those for a monitor's clients (json-stream.h): QEMU's
- * schema and the answers of its human monitor are long. Input that is no JSON is an error for good, because nothing that
- * speaks QMP sends such.
+ * Cuts what a QEMU sends into messages. The bounds are wider than those for a monitor's clients
+ * (json-stream.h): QEMU's schema and the answers of its human monitor are long. Input that is no
+ * JSON is an error for good, because nothing that speaks QMP sends such.
  */
 #ifndef QMP_QEMU_READER_H
 #define QMP_QEMU_READER_H
@@ -15,7 +15,8 @@
 
 typedef struct QmpQemuReader QmpQemuReader;
 
-/* Takes a MESSAGE, always an object, that is valid during the call. FALSE: nothing more is wanted. */
+/* Takes a MESSAGE, always an object, that is valid during the call. FALSE: nothing more is wanted.
+ */
 typedef gboolean (*QmpQemuMessageFunc)(JsonObject *message, gpointer opaque);
 
 QmpQemuReader *qmp_qemu_reader_new(QmpQemuMessageFunc emit, gpointer opaque);
@@ -23,8 +24,9 @@ void qmp_qemu_reader_free(QmpQemuReader *reader);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(QmpQemuReader, qmp_qemu_reader_free)
 
 /*
- * Takes the next LENGTH bytes, cut wherever they may be, and emits the messages that are complete; EMIT must not free the
- * reader. FALSE with ERROR (SNPRELAY_ERROR_GUEST) showing what is no JSON, or too long.
+ * Takes the next LENGTH bytes, cut wherever they may be, and emits the messages that are complete;
+ * EMIT must not free the reader. FALSE with ERROR (SNPRELAY_ERROR_GUEST) showing what is no JSON,
+ * or too long.
  */
 gboolean qmp_qemu_reader_feed(QmpQemuReader *reader, const void *data, size_t length,
                               GError **error);

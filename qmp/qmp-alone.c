@@ -129,6 +129,7 @@ static const QmpCommand commands[] = {
     {"query-commands", run_commands},
     {"query-events", run_events},
     {"query-qmp-schema", run_schema},
+    {"human-monitor-command", qmp_run_human},
     {"getfd", run_getfd},
     {"closefd", run_closefd},
     {"quit", run_quit},

@@ -110,7 +110,7 @@ static void on_human_done(const char *text, gpointer opaque)
     qmp_request_return(opaque, json_node_init_string(json_node_alloc(), result));
 }
 
-static void run_human(QmpContext *context, QmpRequest *request)
+void qmp_run_human(QmpContext *context, QmpRequest *request)
 {
     JsonObject *arguments = qmp_request_arguments(request);
     g_autofree char *line = g_strdup(json_object_get_string_member(arguments, "command-line"));
@@ -127,6 +127,5 @@ const QmpCommand qmp_own_commands[] = {
     {"snp-migrate-set-parameters", run_set_parameters},
     {"query-snp-migrate-parameters", run_query_parameters},
     {"query-snp-migrate", run_query},
-    {"human-monitor-command", run_human},
     {NULL, NULL},
 };

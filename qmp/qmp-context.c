@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "qmp/hmp-waiter.h"
+#include "qmp/qmp-error.h"
 #include "qmp/qmp-schema.h"
 
 const char *const qmp_command_aliases[][2] = {
@@ -65,7 +66,12 @@ gboolean qmp_context_run_from(QmpContext *context, const QmpCommand *commands, Q
         if (strcmp(commands->name, name) != 0) {
             continue;
         }
-        if (qmp_schema_check(qmp_schema_find(name), qmp_request_arguments(request), &error)) {
+        if (qmp_request_is_oob(request)) {
+            qmp_request_fail(request, g_error_new(QMP_ERROR, QMP_ERROR_GENERIC,
+                                                  "The command %s does not support OOB",
+                                                  qmp_request_command(request)));
+        } else if (qmp_schema_check(qmp_schema_find(name), qmp_request_arguments(request),
+                                    &error)) {
             commands->run(context, request);
         } else {
             qmp_request_fail(request, error);

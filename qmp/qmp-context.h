@@ -47,6 +47,7 @@ struct QmpContext {
     const QmpCommand *commands; /* our own, the last one's name is NULL */
     const QmpBackend *backend;
     gpointer backend_opaque;
+    gboolean oob; /* the backend executes commands out of band */
     QmpHooks hooks;
     GPtrArray *waiters; /* HmpWaiter: lines that wait for a migration's end */
 };
@@ -70,6 +71,12 @@ extern const char *const qmp_command_aliases[][2];
 
 /* Our commands, see qmp-commands.c. */
 extern const QmpCommand qmp_own_commands[];
+
+/*
+ * The command human-monitor-command, for backends: its line may be anybody's. REQUEST's arguments
+ * fit the schema.
+ */
+void qmp_run_human(QmpContext *context, QmpRequest *request);
 
 /* The backend of a server that stands alone, see qmp-alone.c. */
 extern const QmpBackend qmp_alone_backend;

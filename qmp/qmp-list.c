@@ -49,3 +49,16 @@ void qmp_list_schema(JsonArray *array, gboolean own_only)
         }
     }
 }
+
+void qmp_list_schema_named(JsonArray *array, const char *const *names)
+{
+    for (const QmpSchemaInfo *info = qmp_schema_infos; info->text; info++) {
+        JsonNode *node = json_from_string(info->text, NULL);
+        const char *name = json_object_get_string_member(json_node_get_object(node), "name");
+
+        if (g_strv_contains(names, name)) {
+            json_array_add_element(array, json_node_ref(node));
+        }
+        json_node_unref(node);
+    }
+}

@@ -14,4 +14,7 @@ void qmp_list_commands(JsonArray *array, gboolean own_only);
 void qmp_list_events(JsonArray *array, gboolean own_only);
 void qmp_list_schema(JsonArray *array, gboolean own_only);
 
+/* Adds to ARRAY the SchemaInfo objects with NAMES (the last is NULL), wherever they come from. */
+void qmp_list_schema_named(JsonArray *array, const char *const *names);
+
 #endif

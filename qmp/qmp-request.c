@@ -8,6 +8,7 @@ struct QmpRequest {
     char *command;
     JsonObject *arguments;
     GArray *fds;
+    gboolean oob;
     QmpAnswerFunc answer; /* NULL: nobody waits */
     gpointer opaque;
 };
@@ -41,6 +42,16 @@ const char *qmp_request_command(const QmpRequest *request)
 JsonObject *qmp_request_arguments(const QmpRequest *request)
 {
     return request->arguments;
+}
+
+void qmp_request_set_oob(QmpRequest *request)
+{
+    request->oob = TRUE;
+}
+
+gboolean qmp_request_is_oob(const QmpRequest *request)
+{
+    return request->oob;
 }
 
 void qmp_request_set_fds(QmpRequest *request, GArray *fds)

@@ -25,6 +25,10 @@ const char *qmp_request_command(const QmpRequest *request);
 /* An empty object when the client gave none; owned by REQUEST. */
 JsonObject *qmp_request_arguments(const QmpRequest *request);
 
+/* The client wants REQUEST out of band ("exec-oob"). */
+void qmp_request_set_oob(QmpRequest *request);
+gboolean qmp_request_is_oob(const QmpRequest *request);
+
 /*
  * Gives REQUEST a descriptor that came with it; FDS (of int) is taken over, as are the descriptors
  * in it.

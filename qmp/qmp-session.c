@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Messages are queued as they come and carried out one at a time; an answer may come while its
- * command is being started, or much later. `running` keeps the first case from recursing.
+ * command is being started, or much later. `running` keeps the first case from recursing. Commands
+ * out of band, for a client that asked for the capability, wait for nothing.
  */
 #include "qmp/qmp-session.h"
 
@@ -22,16 +23,24 @@ typedef struct Message {
     GArray *fds; /* NULL: none */
 } Message;
 
+/* A command that is being carried out. */
+typedef struct Running {
+    QmpSession *session;
+    QmpRequest *request;
+    JsonNode *id; /* NULL: it has none */
+} Running;
+
 struct QmpSession {
     QmpContext *context;
     QmpWriteFunc write;
     gpointer opaque;
     QmpJsonStream *stream;
-    GQueue waiting;      /* Message */
-    QmpRequest *request; /* being carried out */
-    JsonNode *id;        /* of the message that is being answered; NULL: it has none */
-    GArray *fds;         /* came, and no command took them yet */
+    GQueue waiting;     /* Message */
+    Running *in_band;   /* one at a time */
+    GQueue out_of_band; /* Running */
+    GArray *fds;        /* came, and no command took them yet */
     gboolean negotiated;
+    gboolean oob; /* negotiated, too */
     gboolean running;
 };
 
@@ -63,31 +72,31 @@ static void send_object(QmpSession *session, JsonObject *object)
     send_node(session, node);
 }
 
-static void add_id(QmpSession *session, JsonObject *answer)
+static void add_id(JsonObject *answer, JsonNode *id)
 {
-    if (session->id) {
-        json_object_set_member(answer, "id", g_steal_pointer(&session->id));
+    if (id) {
+        json_object_set_member(answer, "id", json_node_copy(id));
     }
 }
 
-static void send_error(QmpSession *session, const GError *error)
+static void send_error(QmpSession *session, JsonNode *id, const GError *error)
 {
     g_autoptr(JsonObject) answer = json_object_new();
     JsonObject *description = json_object_new();
 
     json_object_set_string_member(description, "class", qmp_error_class_name(error));
     json_object_set_string_member(description, "desc", error->message);
-    add_id(session, answer);
+    add_id(answer, id);
     json_object_set_object_member(answer, "error", description);
     send_object(session, answer);
 }
 
-static void send_result(QmpSession *session, JsonNode *result)
+static void send_result(QmpSession *session, JsonNode *id, JsonNode *result)
 {
     g_autoptr(JsonObject) answer = json_object_new();
 
     json_object_set_member(answer, "return", json_node_copy(result));
-    add_id(session, answer);
+    add_id(answer, id);
     send_object(session, answer);
 }
 
@@ -95,31 +104,40 @@ static void send_greeting(QmpSession *session)
 {
     g_autoptr(JsonObject) greeting = json_object_new();
     JsonObject *qmp = json_object_new();
+    JsonArray *capabilities = json_array_new();
     const QmpBackend *backend = session->context->backend;
 
     json_object_set_member(qmp, "version",
                            backend->version(session->context, session->context->backend_opaque));
-    json_object_set_array_member(qmp, "capabilities", json_array_new());
+    if (session->context->oob) {
+        json_array_add_string_element(capabilities, "oob");
+    }
+    json_object_set_array_member(qmp, "capabilities", capabilities);
     json_object_set_object_member(greeting, "QMP", qmp);
     send_object(session, greeting);
 }
 
 /*
  * The name of the command that OBJECT wants, or NULL with ERROR set when it is no proper request.
+ * OOB: it may be "exec-oob".
  */
-static const char *check_request(JsonObject *object, GError **error)
+static const char *check_request(JsonObject *object, gboolean oob, GError **error)
 {
     g_autoptr(GList) names = json_object_get_members(object);
-    const char *command = NULL;
+    const char *command = NULL, *before = NULL; /* the member that named it */
 
     for (GList *item = names; item; item = item->next) {
         const char *name = item->data, *problem = NULL;
         JsonNode *value = json_object_get_member(object, name);
 
-        if (strcmp(name, "execute") == 0) {
+        if (strcmp(name, "execute") == 0 || (oob && strcmp(name, "exec-oob") == 0)) {
             command = json_node_get_value_type(value) == G_TYPE_STRING ? json_node_get_string(value)
                                                                        : NULL;
-            problem = command ? NULL : "must be a string";
+            problem = !command                              ? "must be a string"
+                      : !before                             ? NULL
+                      : strcmp(before, "execute") == 0 ? "clashes with 'execute'"
+                                                            : "clashes with 'exec-oob'";
+            before = name;
         } else if (strcmp(name, "arguments") == 0) {
             problem = JSON_NODE_HOLDS_OBJECT(value) ? NULL : "must be an object";
         } else if (strcmp(name, "id") != 0) {
@@ -150,8 +168,11 @@ static gboolean negotiate(QmpSession *session, JsonObject *arguments, GError **e
     }
     if (arguments && json_object_has_member(arguments, "enable") &&
         json_array_get_length(json_object_get_array_member(arguments, "enable")) > 0) {
-        g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC, "Capability oob not available");
-        return FALSE;
+        if (!session->context->oob) {
+            g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC, "Capability oob not available");
+            return FALSE;
+        }
+        session->oob = TRUE;
     }
     session->negotiated = TRUE;
     return TRUE;
@@ -159,17 +180,48 @@ static gboolean negotiate(QmpSession *session, JsonObject *arguments, GError **e
 
 static void run_waiting(QmpSession *session);
 
+static void free_running(gpointer data)
+{
+    Running *running = data;
+
+    g_clear_pointer(&running->id, json_node_unref);
+    g_free(running);
+}
+
 static void on_answer(JsonNode *result, const GError *error, gpointer opaque)
 {
-    QmpSession *session = opaque;
+    Running *running = opaque;
+    QmpSession *session = running->session;
 
-    session->request = NULL;
-    if (error) {
-        send_error(session, error);
+    if (session->in_band == running) {
+        session->in_band = NULL;
     } else {
-        send_result(session, result);
+        g_queue_remove(&session->out_of_band, running);
     }
+    if (error) {
+        send_error(session, running->id, error);
+    } else {
+        send_result(session, running->id, result);
+    }
+    free_running(running);
     run_waiting(session);
+}
+
+static QmpRequest *start_request(QmpSession *session, const char *command, JsonObject *object,
+                                 JsonObject *arguments)
+{
+    Running *running = g_new0(Running, 1);
+
+    running->session = session;
+    running->id = json_object_dup_member(object, "id");
+    running->request = qmp_request_new(command, arguments, on_answer, running);
+    if (json_object_has_member(object, "exec-oob")) {
+        qmp_request_set_oob(running->request);
+        g_queue_push_tail(&session->out_of_band, running);
+    } else {
+        session->in_band = running;
+    }
+    return running->request;
 }
 
 static void run_command(QmpSession *session, const char *command, JsonObject *object, GArray *fds)
@@ -177,24 +229,24 @@ static void run_command(QmpSession *session, const char *command, JsonObject *ob
     JsonObject *arguments = json_object_has_member(object, "arguments")
                                 ? json_object_get_object_member(object, "arguments")
                                 : NULL;
+    QmpRequest *request = start_request(session, command, object, arguments);
     GError *error = NULL;
 
-    session->request = qmp_request_new(command, arguments, on_answer, session);
     if (fds) {
-        qmp_request_set_fds(session->request, fds);
+        qmp_request_set_fds(request, fds);
     }
     if (strcmp(command, "qmp_capabilities") == 0) {
         if (negotiate(session, arguments, &error)) {
-            qmp_request_return(session->request, NULL);
+            qmp_request_return(request, NULL);
         } else {
-            qmp_request_fail(session->request, error);
+            qmp_request_fail(request, error);
         }
     } else if (!session->negotiated) {
         error = g_error_new(QMP_ERROR, QMP_ERROR_COMMAND_NOT_FOUND,
                             "Expecting capabilities negotiation with 'qmp_capabilities'");
-        qmp_request_fail(session->request, error);
+        qmp_request_fail(request, error);
     } else {
-        qmp_context_execute(session->context, session->request);
+        qmp_context_execute(session->context, request);
     }
 }
 
@@ -204,21 +256,19 @@ static void run_message(QmpSession *session, Message *message)
     JsonObject *object;
     const char *command;
 
-    g_clear_pointer(&session->id, json_node_unref);
     if (message->error) {
-        send_error(session, message->error);
+        send_error(session, NULL, message->error);
         return;
     }
     if (!JSON_NODE_HOLDS_OBJECT(message->message)) {
         error = g_error_new(QMP_ERROR, QMP_ERROR_GENERIC, "QMP input must be a JSON object");
-        send_error(session, error);
+        send_error(session, NULL, error);
         return;
     }
     object = json_node_get_object(message->message);
-    session->id = json_object_dup_member(object, "id");
-    command = check_request(object, &error);
+    command = check_request(object, session->oob, &error);
     if (!command) {
-        send_error(session, error);
+        send_error(session, json_object_get_member(object, "id"), error);
         return;
     }
     run_command(session, command, object, g_steal_pointer(&message->fds));
@@ -232,11 +282,20 @@ static void run_waiting(QmpSession *session)
         return;
     }
     session->running = TRUE;
-    while (!session->request && (message = g_queue_pop_head(&session->waiting))) {
+    while (!session->in_band && (message = g_queue_pop_head(&session->waiting))) {
         run_message(session, message);
         free_message(message);
     }
     session->running = FALSE;
+}
+
+/* Whether NODE is to be carried out as soon as it comes. */
+static gboolean is_oob(QmpSession *session, JsonNode *node)
+{
+    JsonObject *object = node && JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
+
+    return session->oob && object && json_object_has_member(object, "exec-oob") &&
+           !json_object_has_member(object, "execute");
 }
 
 /* Whether NODE is a command that takes the descriptors which came with it or before it. */
@@ -261,7 +320,12 @@ static void on_message(JsonNode *node, GError *error, gpointer opaque)
     if (wants_fds(node)) {
         message->fds = g_steal_pointer(&session->fds);
     }
-    g_queue_push_tail(&session->waiting, message);
+    if (is_oob(session, node)) {
+        run_message(session, message);
+        free_message(message);
+    } else {
+        g_queue_push_tail(&session->waiting, message);
+    }
 }
 
 QmpSession *qmp_session_new(QmpContext *context, QmpWriteFunc write, gpointer opaque)
@@ -273,18 +337,25 @@ QmpSession *qmp_session_new(QmpContext *context, QmpWriteFunc write, gpointer op
     session->opaque = opaque;
     session->stream = qmp_json_stream_new(on_message, session);
     g_queue_init(&session->waiting);
+    g_queue_init(&session->out_of_band);
     send_greeting(session);
     return session;
 }
 
+static void abandon(gpointer data)
+{
+    Running *running = data;
+
+    qmp_request_abandon(running->request);
+    free_running(running);
+}
+
 void qmp_session_free(QmpSession *session)
 {
-    if (session->request) {
-        qmp_request_abandon(session->request);
-    }
+    g_clear_pointer(&session->in_band, abandon);
+    g_queue_clear_full(&session->out_of_band, abandon);
     qmp_json_stream_free(session->stream);
     g_queue_clear_full(&session->waiting, free_message);
-    g_clear_pointer(&session->id, json_node_unref);
     g_clear_pointer(&session->fds, g_array_unref);
     qmp_context_unref(session->context);
     g_free(session);
@@ -304,12 +375,12 @@ void qmp_session_feed_fds(QmpSession *session, GArray *fds)
 
 gboolean qmp_session_is_full(const QmpSession *session)
 {
-    return session->waiting.length >= MAX_WAITING;
+    return session->waiting.length >= MAX_WAITING || session->out_of_band.length >= MAX_WAITING;
 }
 
 gboolean qmp_session_is_idle(const QmpSession *session)
 {
-    return !session->request && session->waiting.length == 0;
+    return !session->in_band && session->waiting.length == 0 && session->out_of_band.length == 0;
 }
 
 void qmp_session_send_event(QmpSession *session, JsonNode *event)

@@ -4,22 +4,44 @@
 
 #include "relay/program/program.h"
 
+typedef struct Inspection {
+    GMainLoop *loop;
+    gboolean done;
+    int status;
+} Inspection;
+
+static void on_text(const char *text, const GError *error, gpointer opaque)
+{
+    Inspection *inspection = opaque;
+
+    if (text) {
+        puts(text);
+    } else {
+        g_printerr("snprelay: error: %s\n", error->message);
+        inspection->status = g_error_matches(error, SNPRELAY_ERROR, SNPRELAY_ERROR_INVALID)
+                                 ? EXIT_USAGE
+                                 : EXIT_FAILED;
+    }
+    inspection->done = TRUE;
+    g_main_loop_quit(inspection->loop);
+}
+
 static int inspect(const Options *options)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(Guest) guest = relay_guest_new(options->guest_memory, &error);
-    g_autofree char *text = NULL;
+    g_autoptr(GMainLoop) loop = NULL;
+    Inspection inspection = {0};
 
     if (!guest) {
         return relay_usage_error("inspect", error);
     }
-    text = relay_guest_describe_page(guest, options->address, &error);
-    if (!text) {
-        g_printerr("snprelay: error: %s\n", error->message);
-        return EXIT_FAILED;
+    inspection.loop = loop = g_main_loop_new(NULL, FALSE);
+    relay_guest_describe_page(guest, options->address, on_text, &inspection);
+    if (!inspection.done) { /* a running QEMU is asked; a file answers at once */
+        g_main_loop_run(loop);
     }
-    puts(text);
-    return EXIT_COMPLETED;
+    return inspection.status;
 }
 
 int relay_command_inspect(int argc, char **argv)

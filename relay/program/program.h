@@ -4,6 +4,8 @@
 #define RELAY_PROGRAM_PROGRAM_H
 
 #include "migpage/guest-memory.h"
+#include "migpage/page.h"
+#include "qmp/qemu-client.h"
 #include "snprelay/snprelay.h"
 
 /* Exit statuses; users' scripts depend on them. */
@@ -50,15 +52,42 @@ void relay_options_clear(Options *options);
 
 typedef struct Guest Guest;
 
+/* Opens the files of SPECS, or begins to connect to the QEMU that it names. Error: INVALID. */
 Guest *relay_guest_new(char **specs, GError **error);
+/* Requests that still wait for QEMU are answered with an error first. */
 void relay_guest_free(Guest *guest);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Guest, relay_guest_free)
 
-/* Answers REQUEST; for SnprelayCallbacks.map_page. */
+/* The guest's QEMU has ended, or cannot be reached: no page will be found any more. REASON is for a
+ * person. */
+typedef void (*RelayGuestEndedFunc)(const char *reason, gpointer opaque);
+
+/*
+ * From now on RELAY is told when a running QEMU ends, shuts its guest down or resets it during a
+ * migration that still needs the guest (snprelay_guest_gone()); without a migration, a reset means
+ * nothing. ENDED (may be NULL) is called once, from the main loop. RELAY must not be freed while
+ * the main loop goes on. Does nothing for memory in files.
+ */
+void relay_guest_watch(Guest *guest, SnprelayRelay *relay, RelayGuestEndedFunc ended,
+                       gpointer opaque);
+
+/* The client of the guest's QEMU, the guest's; NULL: the memory is in files. */
+QmpQemu *relay_guest_get_qemu(Guest *guest);
+
+/* Answers REQUEST, now or later; for SnprelayCallbacks.map_page. */
 void relay_guest_map(Guest *guest, SnprelayMapRequest *request, uint64_t address);
 
-/* What is at that page, for a person, some lines without the last newline; changes nothing. Free with g_free(). */
-char *relay_guest_describe_page(Guest *guest, uint64_t address, GError **error);
+/* Takes TEXT, valid during the call, or NULL with ERROR. */
+typedef void (*RelayGuestTextFunc)(const char *text, const GError *error, gpointer opaque);
+
+/* What is at that page, for a person, some lines without the last newline; changes nothing. DONE is
+ * called exactly once, perhaps before this returns. */
+void relay_guest_describe_page(Guest *guest, uint64_t address, RelayGuestTextFunc done,
+                               gpointer opaque);
+
+/* The text for PAGE; MEMORY tells where it is. NULL with ERROR when it cannot be read. Free with
+ * g_free(). */
+char *relay_describe_registers(MigPage *page, uint64_t address, const char *memory, GError **error);
 
 /* ---- progress-line.c -------------------------------------------------------------------------------- */
 

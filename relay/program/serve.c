@@ -12,6 +12,8 @@ typedef struct Server {
     GMainLoop *loop;
     SnprelayRelay *relay;
     Monitors *monitors;
+    gboolean guest_ended; /* its QEMU */
+    gboolean settled;     /* nothing that a migration began is still going on */
     int status;
 } Server;
 
@@ -47,8 +49,35 @@ static void on_status(SnprelayRelay *relay G_GNUC_UNUSED, const SnprelayInfo *in
 {
     Server *server = opaque;
 
+    server->settled = FALSE;
     log_status(info);
     qmp_monitors_status_changed(server->monitors, info);
+}
+
+static void quit_if_guest_ended(Server *server)
+{
+    if (server->guest_ended && server->settled) {
+        server->status = EXIT_FAILED;
+        g_main_loop_quit(server->loop);
+    }
+}
+
+/* What a completed migration still has to say to its peer is said before the end. */
+static void on_settled(SnprelayRelay *relay G_GNUC_UNUSED, gpointer opaque)
+{
+    Server *server = opaque;
+
+    server->settled = TRUE;
+    quit_if_guest_ended(server);
+}
+
+static void on_guest_ended(const char *reason, gpointer opaque)
+{
+    Server *server = opaque;
+
+    g_printerr("snprelay: error: %s\n", reason);
+    server->guest_ended = TRUE;
+    quit_if_guest_ended(server);
 }
 
 static void on_stalled(SnprelayRelay *relay G_GNUC_UNUSED, uint64_t idle_ms, gpointer opaque)
@@ -92,21 +121,26 @@ static gboolean on_terminate(gpointer data)
     return G_SOURCE_CONTINUE;
 }
 
+static void on_page_text(const char *text, const GError *error, gpointer opaque)
+{
+    HmpRequest *request = opaque;
+
+    hmp_request_printf(request, "%s\n", text ? text : error->message);
+    hmp_request_done(request);
+}
+
 /* `info snp_page`: the page that the present or the last migration named. */
 static void page_info(HmpRequest *request, gpointer opaque)
 {
     Server *server = opaque;
     g_autoptr(SnprelayInfo) info = snprelay_query(server->relay);
-    g_autoptr(GError) error = NULL;
-    g_autofree char *text = NULL;
 
     if (info->status == SNPRELAY_STATUS_NONE) {
         hmp_request_printf(request, "no migration has named a page yet\n");
+        hmp_request_done(request);
     } else {
-        text = relay_guest_describe_page(server->guest, info->address, &error);
-        hmp_request_printf(request, "%s\n", text ? text : error->message);
+        relay_guest_describe_page(server->guest, info->address, on_page_text, request);
     }
-    hmp_request_done(request);
 }
 
 /* ---- Life ------------------------------------------------------------------------------------------ */
@@ -135,6 +169,7 @@ static gboolean set_up(Server *server, GError **error)
     const SnprelayCallbacks callbacks = {.map_page = map_page,
                                          .status_changed = on_status,
                                          .stalled = on_stalled,
+                                         .settled = on_settled,
                                          .warning = on_warning};
     const QmpHooks hooks = {.quit = on_quit, .page_info = page_info, .opaque = server};
 
@@ -146,6 +181,8 @@ static gboolean set_up(Server *server, GError **error)
                                  (options->allow_exec ? SNPRELAY_POLICY_ALLOW_EXEC : 0) |
                                      (options->require_tls ? SNPRELAY_POLICY_REQUIRE_TLS : 0),
                                  server);
+    server->settled = TRUE;
+    relay_guest_watch(server->guest, server->relay, on_guest_ended, server);
     server->monitors = qmp_monitors_new(server->relay, &hooks);
     qmp_monitors_set_insecure(server->monitors, options->insecure_monitor);
     if (!options->hmp && !options->qmp) {

@@ -194,6 +194,7 @@ static int set_up_and_run(Transfer *transfer, const char *command)
     }
     transfer->loop = g_main_loop_new(NULL, FALSE);
     transfer->relay = snprelay_new(NULL, &callbacks, policy, transfer);
+    relay_guest_watch(transfer->guest, transfer->relay, NULL, NULL);
     signals[0] = g_unix_signal_add(SIGINT, on_signal, transfer);
     signals[1] = g_unix_signal_add(SIGTERM, on_signal, transfer);
     signals[2] = g_unix_signal_add(SIGHUP, on_signal, transfer);
