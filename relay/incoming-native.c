@@ -8,6 +8,9 @@
 #include "migpage/layout.h"
 #include "relay/native-stream.h"
 
+#define ACKS_A_WINDOW 8
+#define ACK_MS 4
+
 static const char peer_role[] = "the source";
 
 /* First block that has not come whole. */
@@ -205,11 +208,21 @@ static Outcome write_failed(Incoming *in, GError *cause, GError **error)
     return outcome;
 }
 
-/* Acknowledgements only free the source's window, so they can wait until a good part of it has been read, or until a turn
- * of the loop in which a few milliseconds have passed. */
+/* Acknowledgements only free the source's window, so they can wait until a good part of it has been read or a few
+ * milliseconds have passed. Each would wake the source's stream thread. */
+static gboolean must_acknowledge(Incoming *in, uint64_t read, gint64 now)
+{
+    uint64_t news = read - atomic_load(&in->m->acked);
+
+    return news > 0 && relay_connection_is_flushed(in->connection) &&
+           (news >= in->window / ACKS_A_WINDOW || in->end_seen ||
+            now - in->acked_at >= ACK_MS * G_TIME_SPAN_MILLISECOND);
+}
+
 static Outcome answer(Incoming *in, GError **error)
 {
     uint64_t read = relay_window_released(&in->m->window);
+    gint64 now = g_get_monotonic_time();
     guint8 frame[NATIVE_FRAME_MAX];
     GError *cause = NULL;
 
@@ -217,7 +230,8 @@ static Outcome answer(Incoming *in, GError **error)
         atomic_store(&in->m->acked, read);
         return OUTCOME_GOING_ON;
     }
-    if (read > atomic_load(&in->m->acked) && relay_connection_is_flushed(in->connection)) {
+    if (must_acknowledge(in, read, now)) {
+        in->acked_at = now;
         relay_connection_queue(in->connection, frame, relay_native_encode_ack(frame, read));
         atomic_store(&in->m->acked, read);
     }

@@ -103,9 +103,10 @@ static void accept_connections(Incoming *in)
     g_autoptr(GError) error = NULL;
     TransportStream *stream;
 
-    if (g_get_monotonic_time() < in->accept_again) {
+    if (!in->knocked || g_get_monotonic_time() < in->accept_again) {
         return;
     }
+    in->knocked = FALSE;
     while (in->listener && (stream = transport_listener_accept(in->listener, &error)) != NULL) {
         if (in->candidates->len == CANDIDATES_MAX) {
             relay_candidate_refuse(in, in->candidates->pdata[0], "too many connections");
@@ -327,7 +328,7 @@ static int poll_timeout(Incoming *in)
 static void wait_for_something(Incoming *in)
 {
     struct pollfd pollfds[1 + LISTEN_FDS_MAX + 2 * (CANDIDATES_MAX + 1)];
-    nfds_t count = 1;
+    nfds_t count = 1, listeners;
 
     pollfds[0] = (struct pollfd){.fd = in->m->stream_wakeup.fd, .events = POLLIN};
     if (in->listener && g_get_monotonic_time() >= in->accept_again) {
@@ -338,6 +339,7 @@ static void wait_for_something(Incoming *in)
             pollfds[count++] = (struct pollfd){.fd = fds[i], .events = POLLIN};
         }
     }
+    listeners = count;
     for (guint i = 0; i < in->candidates->len; i++) {
         Connection *connection = relay_candidate_connection(in->candidates->pdata[i]);
 
@@ -346,12 +348,15 @@ static void wait_for_something(Incoming *in)
     if (in->connection) {
         count += (nfds_t)relay_connection_pollfds(in->connection, wants_bytes(in), pollfds + count);
     }
-    relay_wakeup_arm(&in->m->stream_wakeup);
+    relay_wakeup_arm(&in->m->stream_wakeup, WAKEUP_BLOCKS);
     if ((in->completed || !relay_migration_has_request(in->m)) && !has_recover_request(in) &&
         !(is_complete(in) && !in->completed)) {
         poll(pollfds, count, poll_timeout(in));
     }
     relay_wakeup_disarm(&in->m->stream_wakeup, pollfds[0].revents != 0);
+    for (nfds_t i = 1; i < listeners; i++) {
+        in->knocked = in->knocked || pollfds[i].revents != 0;
+    }
 }
 
 /* ---- The thread ------------------------------------------------------------------------------------ */

@@ -13,6 +13,7 @@ typedef struct Incoming {
     Migration *m;
     TransportListener *listener; /* NULL when no more connections are wanted */
     GPtrArray *candidates;       /* of Candidate: connected, hello not complete */
+    gboolean knocked;            /* the last poll saw somebody who wants to connect */
     gint64 accept_again;         /* us: not before, after accepting failed */
     Connection *connection;      /* the source's, NULL while it is not connected */
 
@@ -30,6 +31,7 @@ typedef struct Incoming {
     uint64_t data_left;  /* bytes of the present DATA frame or poc block still to come */
     guint32 window;      /* native: blocks that the source was promised room for */
     gboolean end_seen;
+    gint64 acked_at;       /* native: when an acknowledgement was last sent, us */
     uint64_t end_checksum; /* native: the source's */
     XXH3_state_t *checksum;
 } Incoming;

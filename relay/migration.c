@@ -3,6 +3,7 @@
 #include "relay/migration.h"
 
 #include <glib/gstdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -19,8 +20,13 @@ Migration *relay_migration_new(gboolean incoming, TransportUri *uri, uint64_t ad
                                RelayParameters *parameters, TransportTls *tls, int fd,
                                const MigrationNotify *notify)
 {
-    Migration *m = g_new0(Migration, 1);
+    Migration *m =
+        aligned_alloc(_Alignof(Migration), sizeof(Migration)); /* g_new0() knows no cache lines */
 
+    if (!m) {
+        g_error("out of memory");
+    }
+    memset(m, 0, sizeof(*m));
     m->incoming = incoming;
     m->uri = uri;
     m->address = address;
@@ -69,7 +75,7 @@ void relay_migration_free(Migration *m)
     }
     g_object_unref(m->cancellable);
     g_mutex_clear(&m->lock);
-    g_free(m);
+    free(m);
 }
 
 void relay_migration_start(Migration *m)

@@ -9,6 +9,7 @@
 #include "relay/native-stream.h"
 
 #define LAST_CLOSE_MS 1000
+#define TURNS_A_READ 8
 
 static const char peer_role[] = "the destination";
 
@@ -116,7 +117,7 @@ static void wait_until(Outgoing *o, gint64 deadline)
     struct pollfd pollfds[3] = {{.fd = o->m->stream_wakeup.fd, .events = POLLIN}};
     int count = 1 + relay_connection_pollfds(o->connection, TRUE, pollfds + 1);
 
-    relay_wakeup_arm(&o->m->stream_wakeup);
+    relay_wakeup_arm(&o->m->stream_wakeup, WAKEUP_COMMANDS);
     if (!relay_migration_has_request(o->m)) {
         poll(pollfds, (nfds_t)count, (int)CLAMP(left, 0, G_MAXINT));
     }
@@ -305,11 +306,16 @@ static Outcome finish_one_way(Outgoing *o, GError **error)
 
 Outcome relay_outgoing_native(Outgoing *o, GError **error)
 {
+    unsigned turns = 0;
+
     while (TRUE) {
         Outcome outcome = relay_migration_requested(o->m, error);
         GError *cause = NULL;
 
-        if (outcome == OUTCOME_GOING_ON && !o->one_way) {
+        /* While there is always something to send nothing is polled: then look now and then. */
+        if (outcome == OUTCOME_GOING_ON && !o->one_way &&
+            (o->readable || ++turns % TURNS_A_READ == 0)) {
+            o->readable = FALSE;
             outcome = read_frames(o, error);
         }
         if (outcome == OUTCOME_GOING_ON && !o->one_way) {

@@ -115,7 +115,9 @@ Outcome relay_outgoing_poc(Outgoing *o, GError **error)
         Outcome outcome = relay_migration_requested(o->m, error);
         int timeout_ms = -1;
 
-        if (outcome == OUTCOME_GOING_ON && !o->one_way) {
+        /* While there is always something to send, a peer that is gone shows when writing. */
+        if (outcome == OUTCOME_GOING_ON && !o->one_way && (o->readable || o->end_queued)) {
+            o->readable = FALSE;
             outcome = look_for_close(o, error);
         }
         if (outcome != OUTCOME_GOING_ON) {

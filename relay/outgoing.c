@@ -75,16 +75,28 @@ static int limit_timeout(Outgoing *o, int timeout_ms)
     return MIN((unsigned)timeout_ms, (unsigned)MAX(relay_rate_limit_wait(&o->limit, rate), 1));
 }
 
+/* A new block is no reason to wake while what was queued is not written, or while there is no credit. */
+static WakeupFor reason_to_wake(Outgoing *o)
+{
+    gboolean credit = relay_window_released(&o->m->window) + o->peer_window > o->sent;
+
+    return relay_connection_is_flushed(o->connection) && credit ? WAKEUP_BLOCKS : WAKEUP_COMMANDS;
+}
+
 void relay_outgoing_wait(Outgoing *o, int timeout_ms)
 {
     struct pollfd pollfds[3] = {{.fd = o->m->stream_wakeup.fd, .events = POLLIN}};
     int count = 1 + relay_connection_pollfds(o->connection, !o->one_way, pollfds + 1);
 
-    relay_wakeup_arm(&o->m->stream_wakeup);
+    if (has_output(o)) {
+        return; /* arming would only make the page thread pay for waking us */
+    }
+    relay_wakeup_arm(&o->m->stream_wakeup, reason_to_wake(o));
     if (!relay_migration_has_request(o->m) && !has_output(o)) {
         poll(pollfds, (nfds_t)count, limit_timeout(o, timeout_ms));
     }
     relay_wakeup_disarm(&o->m->stream_wakeup, pollfds[0].revents != 0);
+    o->readable = pollfds[1].revents != 0;
 }
 
 /* ---- Connecting ------------------------------------------------------------------------------------ */
@@ -133,6 +145,7 @@ static Outcome connect_once(Outgoing *o, gint64 deadline, GError **error)
         return OUTCOME_LOST;
     }
     o->connection = relay_connection_new(stream);
+    o->readable = TRUE;
     o->one_way = transport_stream_is_one_way(stream);
     relay_migration_set_resumable(o->m, !o->poc && !o->one_way);
     o->end_queued = FALSE;
@@ -151,7 +164,7 @@ static gint64 connect_deadline(Outgoing *o)
 /* Sleeps for up to TIMEOUT_MS (-1: no limit) or until somebody asks for something. */
 static void wait_for_request(Outgoing *o, int timeout_ms)
 {
-    relay_wakeup_arm(&o->m->stream_wakeup);
+    relay_wakeup_arm(&o->m->stream_wakeup, WAKEUP_COMMANDS);
     if (relay_migration_has_request(o->m) || has_resume_request(o)) {
         relay_wakeup_disarm(&o->m->stream_wakeup, FALSE);
     } else {

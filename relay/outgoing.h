@@ -19,6 +19,7 @@ typedef struct Outgoing {
     uint64_t sent;        /* first block that was not queued on this connection */
     uint64_t high;        /* first block that was never sent at all: what the checksum covers */
     uint64_t peer_window; /* blocks that the destination takes beyond what it acknowledged */
+    gboolean readable;    /* the last poll saw bytes of the peer, or its end */
     gboolean end_queued;
     gint64 end_time; /* poc: when the end was written, us */
     XXH3_state_t *checksum;

@@ -7,10 +7,12 @@
  */
 #include "relay/migration.h"
 
+#include "migpage/layout.h"
 #include "migpage/wait.h"
 
 #define SEE_INCOMING_MS                                                                            \
-    200              /* what a guest gets to see *incoming* in when there is no block to wait for */
+    200 /* what a guest gets to see *incoming* in when there is no block to wait for */
+#define CACHE_LINE 64
 #define CHECK_MS 100 /* how often a page is looked at while nothing is wanted of its guest */
 
 static gboolean must_stop(Migration *m)
@@ -54,7 +56,7 @@ static void wait_for_room(Migration *m)
     void *slot;
 
     set_waiting(m, -1);
-    relay_wakeup_arm(&m->page_wakeup);
+    relay_wakeup_arm(&m->page_wakeup, WAKEUP_BLOCKS);
     if (relay_window_room(&m->window, &slot) > 0 || must_stop(m)) {
         relay_wakeup_disarm(&m->page_wakeup, FALSE);
     } else {
@@ -63,21 +65,37 @@ static void wait_for_room(Migration *m)
     set_waiting(m, 0);
 }
 
+/* Where the next block goes, brought into the cache while the guest fills its buffer; NULL: the window is full. */
+static void *next_slot(Migration *m)
+{
+    char *slot;
+
+    if (relay_window_room(&m->window, (void **)&slot) == 0) {
+        return NULL;
+    }
+    for (size_t line = 0; line < MIGPAGE_BLOCK_SIZE; line += CACHE_LINE) {
+        __builtin_prefetch(slot + line, 1);
+    }
+    return slot;
+}
+
 static gboolean source_page(Migration *m, MigPageWait *wait, GError **error)
 {
-    void *slot;
+    void *slot = next_slot(m);
 
     while (!must_stop(m)) {
-        if (relay_window_room(&m->window, &slot) == 0) {
+        if (!slot) {
             wait_for_room(m);
+            slot = next_slot(m);
             continue;
         }
         switch (migpage_take(m->page, slot, error)) {
         case MIGPAGE_BLOCK:
             relay_window_produce(&m->window, 1);
-            relay_wakeup_signal(&m->stream_wakeup);
+            relay_wakeup_signal_block(&m->stream_wakeup);
             count_block(m);
             guest_acted(m, wait);
+            slot = next_slot(m);
             break;
         case MIGPAGE_NOTHING:
             wait_for_guest(m, wait);
@@ -98,7 +116,7 @@ static gboolean source_page(Migration *m, MigPageWait *wait, GError **error)
 static void wait_for_block(Migration *m, uint64_t next)
 {
     set_waiting(m, -1);
-    relay_wakeup_arm(&m->page_wakeup);
+    relay_wakeup_arm(&m->page_wakeup, WAKEUP_BLOCKS);
     if (relay_window_produced(&m->window) > next || relay_window_total(&m->window) == next ||
         must_stop(m)) {
         relay_wakeup_disarm(&m->page_wakeup, FALSE);
@@ -117,7 +135,7 @@ static void note_read(Migration *m, uint64_t read)
     relay_window_release(&m->window, read);
     atomic_store_explicit(&m->blocks, read, memory_order_relaxed);
     if (read - known >= m->window.capacity / 4) {
-        relay_wakeup_signal(&m->stream_wakeup);
+        relay_wakeup_signal_block(&m->stream_wakeup);
     }
 }
 
@@ -129,7 +147,7 @@ static gboolean let_guest_look(Migration *m, gint64 begun)
 
     while (!must_stop(m) && (left = begun + SEE_INCOMING_MS * G_TIME_SPAN_MILLISECOND -
                                     g_get_monotonic_time()) > 0) {
-        relay_wakeup_arm(&m->page_wakeup);
+        relay_wakeup_arm(&m->page_wakeup, WAKEUP_BLOCKS);
         relay_wakeup_sleep(&m->page_wakeup, (int)(left / G_TIME_SPAN_MILLISECOND + 1));
     }
     return !must_stop(m);

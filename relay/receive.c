@@ -23,7 +23,7 @@ static void count_received(Incoming *in, const guint8 *start, size_t count)
     if (whole > 0) {
         XXH3_64bits_update(in->checksum, start, whole * MIGPAGE_BLOCK_SIZE);
         relay_window_produce(&in->m->window, whole);
-        relay_wakeup_signal(&in->m->page_wakeup);
+        relay_wakeup_signal_block(&in->m->page_wakeup);
     }
 }
 

@@ -11,7 +11,7 @@
 
 gboolean relay_wakeup_init(Wakeup *wakeup, GError **error)
 {
-    atomic_init(&wakeup->armed, false);
+    atomic_init(&wakeup->armed, 0);
     wakeup->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (wakeup->fd < 0) {
         g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_INVALID, "cannot make an eventfd: %s",
@@ -29,9 +29,9 @@ void relay_wakeup_clear(Wakeup *wakeup)
     }
 }
 
-void relay_wakeup_arm(Wakeup *wakeup)
+void relay_wakeup_arm(Wakeup *wakeup, WakeupFor what)
 {
-    atomic_store(&wakeup->armed, true); /* sequentially consistent: a full fence */
+    atomic_store(&wakeup->armed, (int)what);
     atomic_thread_fence(memory_order_seq_cst);
 }
 
@@ -39,7 +39,7 @@ void relay_wakeup_disarm(Wakeup *wakeup, gboolean readable)
 {
     eventfd_t count;
 
-    atomic_store(&wakeup->armed, false);
+    atomic_store(&wakeup->armed, 0);
     if (readable) {
         eventfd_read(wakeup->fd, &count);
     }
@@ -53,11 +53,21 @@ void relay_wakeup_sleep(Wakeup *wakeup, int timeout_ms)
     relay_wakeup_disarm(wakeup, pollfd.revents != 0);
 }
 
-void relay_wakeup_signal(Wakeup *wakeup)
+static void signal_for(Wakeup *wakeup, WakeupFor what)
 {
     atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&wakeup->armed, memory_order_relaxed) &&
-        atomic_exchange(&wakeup->armed, false)) {
+    if (atomic_load_explicit(&wakeup->armed, memory_order_relaxed) >= (int)what &&
+        atomic_exchange(&wakeup->armed, 0) != 0) {
         eventfd_write(wakeup->fd, 1);
     }
+}
+
+void relay_wakeup_signal(Wakeup *wakeup)
+{
+    signal_for(wakeup, WAKEUP_COMMANDS);
+}
+
+void relay_wakeup_signal_block(Wakeup *wakeup)
+{
+    signal_for(wakeup, WAKEUP_BLOCKS);
 }

@@ -11,18 +11,23 @@
 
 #include <glib.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 
 typedef struct Wakeup {
-    int fd; /* an eventfd */
-    atomic_bool armed;
+    int fd;           /* an eventfd */
+    atomic_int armed; /* a WakeupFor; 0: awake */
 } Wakeup;
+
+/* What a sleeper wants to be woken for. */
+typedef enum WakeupFor {
+    WAKEUP_COMMANDS = 1, /* relay_wakeup_signal() alone */
+    WAKEUP_BLOCKS = 2,   /* relay_wakeup_signal_block(), too */
+} WakeupFor;
 
 gboolean relay_wakeup_init(Wakeup *wakeup, GError **error);
 void relay_wakeup_clear(Wakeup *wakeup);
 
 /* Sleeper: from here on a signal makes the descriptor readable. Look at the condition again after this. */
-void relay_wakeup_arm(Wakeup *wakeup);
+void relay_wakeup_arm(Wakeup *wakeup, WakeupFor what);
 
 /* Sleeper: awake again. READABLE: the poll saw the descriptor readable, so the signal is taken off it. */
 void relay_wakeup_disarm(Wakeup *wakeup, gboolean readable);
@@ -32,5 +37,8 @@ void relay_wakeup_sleep(Wakeup *wakeup, int timeout_ms);
 
 /* Anybody, after a change that the sleeper must see. */
 void relay_wakeup_signal(Wakeup *wakeup);
+
+/* The other thread, after a block came or went: wakes only a sleeper that can do something with it. */
+void relay_wakeup_signal_block(Wakeup *wakeup);
 
 #endif
