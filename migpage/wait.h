@@ -15,14 +15,27 @@ typedef struct MigPageWait {
     gboolean busy;     /* never sleep */
     unsigned spins;    /* turns since the guest last acted */
     gint64 idle_since; /* us, monotonic; 0 until the clock was first read in this wait */
+    gboolean slept;    /* in this wait */
+
+    /* Whether we keep our guest off its processor, see wait.c. */
+    unsigned blocks;        /* since the last sleep */
+    unsigned lone;          /* sleeps in a row that brought hardly more than one block */
+    unsigned lone_patience; /* so many of them make us move */
 } MigPageWait;
 
 /* Prepares the calling thread and *WAIT. BUSY: never sleep (a dedicated core). */
 void migpage_wait_init(MigPageWait *wait, gboolean busy);
 
+/* A wait in which we slept is over. */
+void migpage_wait_woken(MigPageWait *wait);
+
 /* The guest acted. */
 static inline void migpage_wait_reset(MigPageWait *wait)
 {
+    if (G_UNLIKELY(wait->slept)) {
+        migpage_wait_woken(wait);
+    }
+    wait->blocks++;
     wait->spins = 0;
     wait->idle_since = 0;
 }
