@@ -13,7 +13,7 @@
 #include <time.h>
 
 #define SPINS_BETWEEN_CLOCKS 64 /* the clock costs as much as several looks at the page */
-#define HOT_US 50 /* spin for this long: far more than a running guest needs for a block */
+#define HOT_US 10 /* spin for this long: many times what a running guest needs for a block */
 #define SHORTEST_NAP_US 20
 #define IDLE_PER_NAP 100 /* sleep for a hundredth of the time that nothing has happened */
 #define LONE_BLOCKS 2    /* so few blocks a sleep are no burst */

@@ -27,8 +27,10 @@ void relay_incoming_native_accept(Incoming *in, const NativeHello *hello)
         .window = in->window,
         .position = wanted(in),
         .kind = NATIVE_KIND_ACCEPT,
+        .patience = relay_native_patience(in->m),
     };
 
+    relay_native_note_patience(in->m, hello);
     memcpy(answer.session, hello->session, NATIVE_SESSION_SIZE);
     relay_native_queue_hello(in->connection, &answer);
     in->data_left = 0;

@@ -56,6 +56,9 @@ typedef struct Migration {
     SnprelayReadyFunc ready; /* incoming: whom to answer when it listens */
     gpointer ready_opaque;
 
+    gint64
+        peer_patience; /* us: silence that the peer bears, from its hello; 0: not told. The stream thread's. */
+
     GThread *stream_thread; /* the relay's */
     GThread *page_thread;   /* the stream thread's */
 

@@ -67,20 +67,42 @@ Outcome relay_native_peer_error(const NativeFrame *frame, const char *peer, GErr
     }
 }
 
+guint16 relay_native_patience(Migration *m)
+{
+    return (guint16)MIN(m->parameters->peer_timeout, G_MAXUINT16);
+}
+
+void relay_native_note_patience(Migration *m, const NativeHello *hello)
+{
+    m->peer_patience = hello->patience * G_TIME_SPAN_SECOND;
+}
+
+static gint64 own_patience(Migration *m)
+{
+    return (gint64)m->parameters->peer_timeout * G_TIME_SPAN_SECOND;
+}
+
+/* How long we may be silent. */
+static gint64 speak_after(Migration *m)
+{
+    gint64 patience = own_patience(m);
+
+    return (m->peer_patience ? MIN(m->peer_patience, patience) : patience) / KEEP_ALIVES;
+}
+
 Outcome relay_native_keep_alive(Migration *m, Connection *connection, GError **error)
 {
-    gint64 patience = (gint64)m->parameters->peer_timeout * G_TIME_SPAN_SECOND;
     gint64 now = g_get_monotonic_time();
     guint8 frame[NATIVE_FRAME_MAX];
 
-    if (now - relay_connection_last_received(connection) >= patience) {
+    if (now - relay_connection_last_received(connection) >= own_patience(m)) {
         g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_TIMEOUT,
                     "%s has been silent for %" G_GUINT64_FORMAT " s (peer-timeout)",
                     transport_stream_peer(relay_connection_stream(connection)),
                     m->parameters->peer_timeout);
         return OUTCOME_LOST;
     }
-    if (now - relay_connection_last_sent(connection) >= patience / KEEP_ALIVES &&
+    if (now - relay_connection_last_sent(connection) >= speak_after(m) &&
         relay_connection_is_flushed(connection)) {
         relay_connection_queue(connection, frame,
                                relay_native_encode_header(frame, NATIVE_KEEPALIVE, 0));
@@ -90,9 +112,8 @@ Outcome relay_native_keep_alive(Migration *m, Connection *connection, GError **e
 
 int relay_native_poll_timeout(Migration *m, Connection *connection)
 {
-    gint64 patience = (gint64)m->parameters->peer_timeout * G_TIME_SPAN_SECOND;
-    gint64 speak = relay_connection_last_sent(connection) + patience / KEEP_ALIVES;
-    gint64 listen = relay_connection_last_received(connection) + patience;
+    gint64 speak = relay_connection_last_sent(connection) + speak_after(m);
+    gint64 listen = relay_connection_last_received(connection) + own_patience(m);
     gint64 now = g_get_monotonic_time();
     gint64 next = relay_connection_is_flushed(connection) ? MIN(speak, listen) : listen;
 

@@ -9,6 +9,10 @@
 /* Queues our magic and HELLO. */
 void relay_native_queue_hello(Connection *connection, const NativeHello *hello);
 
+/* What our own hello says of peer-timeout, and taking note of what the peer's says. */
+guint16 relay_native_patience(Migration *migration);
+void relay_native_note_patience(Migration *migration, const NativeHello *hello);
+
 /* One frame whose payload is not data. */
 typedef struct NativeFrame {
     NativeHeader header;
@@ -30,7 +34,7 @@ void relay_native_consume(Connection *connection, const NativeFrame *frame);
 /* Turns an ERROR frame into an Outcome and an error that says who gave up (PEER: "the destination"). */
 Outcome relay_native_peer_error(const NativeFrame *frame, const char *peer, GError **error);
 
-/* Queues a KEEPALIVE when nothing was sent for a third of the peer's patience. LOST when the peer was silent too long. */
+/* Queues a KEEPALIVE when nothing was sent for a third of the smaller peer-timeout. LOST when the peer was silent too long. */
 Outcome relay_native_keep_alive(Migration *migration, Connection *connection, GError **error);
 
 /* How long a poll may last, in ms, until the above has something to do. */

@@ -36,6 +36,7 @@ static void queue_hello(Outgoing *o)
         .window = (guint32)o->m->window.capacity,
         .position = relay_window_released(&o->m->window),
         .kind = o->accepted ? NATIVE_KIND_RESUME : NATIVE_KIND_START,
+        .patience = relay_native_patience(o->m),
     };
 
     memcpy(hello.session, o->m->session, NATIVE_SESSION_SIZE);
@@ -64,6 +65,7 @@ static Outcome accept_hello(Outgoing *o, const NativeFrame *frame, GError **erro
                     hello.position, relay_window_released(&o->m->window), o->high);
         return OUTCOME_FAILED;
     }
+    relay_native_note_patience(o->m, &hello);
     o->sent = hello.position;
     o->peer_window = MIN(hello.window, o->m->window.capacity);
     o->accepted = TRUE;

@@ -19,7 +19,9 @@ enum {
     HELLO_SESSION = 24,
     HELLO_POSITION = 40,
     HELLO_KIND = 48,
-    HELLO_RESERVED = 49,
+    HELLO_PATIENCE = 50,
+    HELLO_RESERVED = 52,
+    HELLO_END = 56,
 };
 
 #define KNOWN_FEATURES UINT64_C(0)
@@ -90,6 +92,7 @@ size_t relay_native_encode_hello(guint8 *out, const NativeHello *hello)
     memcpy(payload + HELLO_SESSION, hello->session, NATIVE_SESSION_SIZE);
     put64(payload + HELLO_POSITION, hello->position);
     payload[HELLO_KIND] = (guint8)hello->kind;
+    put16(payload + HELLO_PATIENCE, hello->patience);
     return NATIVE_HEADER_SIZE + NATIVE_HELLO_SIZE;
 }
 
@@ -227,7 +230,7 @@ gboolean relay_native_choose_version(const NativeHello *hello, guint16 *version,
 gboolean relay_native_decode_hello(const guint8 *in, size_t length, NativeHello *hello,
                                    GError **error)
 {
-    static const guint8 zeros[7];
+    static const guint8 zeros[HELLO_END - HELLO_RESERVED];
     guint16 version;
 
     hello->version_min = get16(in + HELLO_VERSION_MIN);
@@ -236,12 +239,14 @@ gboolean relay_native_decode_hello(const guint8 *in, size_t length, NativeHello 
     memcpy(hello->session, in + HELLO_SESSION, NATIVE_SESSION_SIZE);
     hello->position = get64(in + HELLO_POSITION);
     hello->kind = (NativeKind)in[HELLO_KIND];
+    hello->patience = get16(in + HELLO_PATIENCE);
     /* The version first: what another version means by the rest is not for us to judge. */
     if (!relay_native_choose_version(hello, &version, error) || !check_page_facts(in, error)) {
         return FALSE;
     }
     if (in[HELLO_KIND] < NATIVE_KIND_START || in[HELLO_KIND] > NATIVE_KIND_ACCEPT ||
-        memcmp(in + HELLO_RESERVED, zeros, sizeof(zeros)) != 0 || hello->window == 0) {
+        in[HELLO_KIND + 1] != 0 || memcmp(in + HELLO_RESERVED, zeros, sizeof(zeros)) != 0 ||
+        hello->window == 0) {
         g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_PEER,
                     "the hello is malformed (kind %u, window %u)", in[HELLO_KIND], hello->window);
         return FALSE;

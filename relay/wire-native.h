@@ -9,7 +9,8 @@
  *   HELLO      0  2  lowest and     2  2  highest version that is spoken
  *              4  2  page layout    6  2  pages in this session: 1
  *              8  4  block size    12  4  window, blocks  16  8  features the sender insists on
- *             24 16  session       40  8  position        48  1  kind        49  7  reserved, zero
+ *             24 16  session       40  8  position        48  1  kind        49  1  reserved, zero
+ *             50  2  sender's peer-timeout in seconds, 0: not told           52  4  reserved, zero
  *             56  n  extensions: type (2), length (2), bytes; unknown types below 0x8000 are passed over
  *   DATA       0  8  number of the first block            8  n  1 to 64 blocks of 2048 bytes
  *   ACK        0  8  blocks that the destination's guest has read
@@ -73,6 +74,7 @@ typedef struct NativeHello {
     uint64_t
         position; /* source: first block that can still be sent; destination: first block that is wanted */
     NativeKind kind;
+    guint16 patience; /* s: the silence after which the sender counts us as gone; 0: not told */
 } NativeHello;
 
 typedef struct NativeHeader {

@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include "qmp/monitors.h"
+#include "qmp/qemu-extension.h"
 #include "relay/program/program.h"
 
 typedef struct Server {
@@ -12,8 +13,9 @@ typedef struct Server {
     GMainLoop *loop;
     SnprelayRelay *relay;
     Monitors *monitors;
-    gboolean guest_ended; /* its QEMU */
-    gboolean settled;     /* nothing that a migration began is still going on */
+    QmpExtension *extension; /* NULL: the monitors stand alone */
+    gboolean guest_ended;    /* its QEMU */
+    gboolean settled;        /* nothing that a migration began is still going on */
     int status;
 } Server;
 
@@ -51,13 +53,22 @@ static void on_status(SnprelayRelay *relay G_GNUC_UNUSED, const SnprelayInfo *in
 
     server->settled = FALSE;
     log_status(info);
+    if (server->extension) {
+        qmp_extension_status_changed(server->extension, info);
+    }
     qmp_monitors_status_changed(server->monitors, info);
+}
+
+/* QEMU was told to quit, or its guest shut itself down: the relay's work is done. */
+static gboolean has_shut_down(Server *server)
+{
+    return server->extension && qmp_extension_has_shut_down(server->extension);
 }
 
 static void quit_if_guest_ended(Server *server)
 {
     if (server->guest_ended && server->settled) {
-        server->status = EXIT_FAILED;
+        server->status = has_shut_down(server) ? EXIT_COMPLETED : EXIT_FAILED;
         g_main_loop_quit(server->loop);
     }
 }
@@ -75,7 +86,7 @@ static void on_guest_ended(const char *reason, gpointer opaque)
 {
     Server *server = opaque;
 
-    g_printerr("snprelay: error: %s\n", reason);
+    g_printerr("snprelay: %s%s\n", has_shut_down(server) ? "" : "error: ", reason);
     server->guest_ended = TRUE;
     quit_if_guest_ended(server);
 }
@@ -163,6 +174,32 @@ static gboolean add_monitors(Server *server, QmpMonitorKind kind, char **address
     return TRUE;
 }
 
+/*
+ * In front of a running QEMU, the monitors show its greeting: there are none before it has come. When it does not come,
+ * on_guest_ended() is told.
+ */
+static void extend_qemu(Server *server)
+{
+    QmpQemu *qemu = relay_guest_get_qemu(server->guest);
+
+    while (qemu && !qmp_qemu_is_ready(qemu) && !server->guest_ended) {
+        g_main_context_iteration(NULL, TRUE);
+    }
+    if (qemu && !server->guest_ended) {
+        server->extension = qmp_extension_new(server->monitors, qemu);
+    }
+}
+
+static gboolean open_monitors(Server *server, GError **error)
+{
+    const Options *options = server->options;
+
+    extend_qemu(server);
+    return server->guest_ended || (add_monitors(server, QMP_MONITOR_QMP, options->qmp, error) &&
+                                   add_monitors(server, QMP_MONITOR_HMP, options->hmp, error) &&
+                                   relay_options_enter_sandbox(options, error));
+}
+
 static gboolean set_up(Server *server, GError **error)
 {
     const Options *options = server->options;
@@ -194,9 +231,7 @@ static gboolean set_up(Server *server, GError **error)
     return snprelay_set_parameters(server->relay,
                                    (const SnprelayParameterValue *)options->parameters->data,
                                    options->parameters->len, error) &&
-           add_monitors(server, QMP_MONITOR_QMP, options->qmp, error) &&
-           add_monitors(server, QMP_MONITOR_HMP, options->hmp, error) &&
-           relay_options_enter_sandbox(options, error);
+           open_monitors(server, error);
 }
 
 static void serve(Server *server)
@@ -216,6 +251,7 @@ static void serve(Server *server)
 static void tear_down(Server *server)
 {
     g_clear_pointer(&server->monitors, qmp_monitors_free);
+    g_clear_pointer(&server->extension, qmp_extension_free);
     g_clear_pointer(&server->relay, snprelay_free);
     g_clear_pointer(&server->guest, relay_guest_free);
     g_main_loop_unref(server->loop);
@@ -230,7 +266,7 @@ int relay_command_serve(int argc, char **argv)
     if (!relay_options_parse(&options, OPTIONS_SERVE, argc, argv, &error) ||
         !set_up(&server, &error)) {
         server.status = relay_usage_error("serve", error);
-    } else {
+    } else if (!server.guest_ended) {
         serve(&server);
     }
     tear_down(&server);
