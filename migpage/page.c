@@ -237,6 +237,17 @@ static gboolean is_untouched(MigPage *page, MigPageRegisters now)
            now.status == MIGPAGE_STATUS_INCOMING && now.data == MIGPAGE_DATA_READ;
 }
 
+/* The guest has reset its page. If it did so between our look and our store, what we stored came after, and would make a
+ * fresh page look broken off. */
+static void forget_late_answer(MigPage *page, MigPageRegisters now)
+{
+    guint8 ours = page->role == MIGPAGE_SOURCE ? MIGPAGE_DATA_READ : MIGPAGE_DATA_READY;
+
+    if (now.data == ours) {
+        store_register(page, MIGPAGE_DATA_OFFSET, MIGPAGE_DATA_NONE, NULL);
+    }
+}
+
 void migpage_abandon(MigPage *page)
 {
     MigPageRegisters now;
@@ -246,7 +257,8 @@ void migpage_abandon(MigPage *page)
     }
     page->begun = FALSE;
     if (now.status == MIGPAGE_STATUS_NOT_STARTED) {
-        return; /* the guest has reset it */
+        forget_late_answer(page, now);
+        return;
     }
     if (page->role == MIGPAGE_SOURCE && now.status == MIGPAGE_STATUS_COMPLETED) {
         store_register(page, MIGPAGE_DATA_OFFSET, MIGPAGE_DATA_NONE, NULL);

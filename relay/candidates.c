@@ -68,6 +68,11 @@ void relay_candidate_refuse(Incoming *in, Candidate *candidate, const char *text
     say(candidate, OUTCOME_REFUSED, text);
 }
 
+void relay_candidate_leave(Candidate *candidate, Outcome outcome, const char *text)
+{
+    say(candidate, outcome, text);
+}
+
 static const char *peer_of(Candidate *candidate)
 {
     return transport_stream_peer(relay_connection_stream(candidate->connection));

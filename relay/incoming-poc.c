@@ -102,6 +102,12 @@ Outcome relay_incoming_poc(Incoming *in, GError **error)
     if (atomic_load(&in->m->page_ended)) {
         return OUTCOME_COMPLETED;
     }
+    if (in->reset) {
+        g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_NETWORK,
+                    "the source reset the connection after %" PRIu64 " blocks",
+                    relay_window_produced(&in->m->window));
+        return OUTCOME_FAILED;
+    }
     if (in->end_seen || !relay_incoming_has_room(in)) {
         return OUTCOME_GOING_ON;
     }

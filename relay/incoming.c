@@ -325,10 +325,22 @@ static int poll_timeout(Incoming *in)
     return MIN(timeout, answer_timeout(in));
 }
 
+/* On the poc wire a full window stops the reading, and with it the only way to notice that the source has gone, but for a
+ * reset. An orderly close is none: the source may have written everything. */
+static int poll_connection(Incoming *in, struct pollfd *pollfds)
+{
+    if (in->poc && !wants_bytes(in) && !in->end_seen && !in->hung_up) {
+        pollfds[0] = (struct pollfd){
+            .fd = transport_stream_read_fd(relay_connection_stream(in->connection))};
+        return 1;
+    }
+    return relay_connection_pollfds(in->connection, wants_bytes(in), pollfds);
+}
+
 static void wait_for_something(Incoming *in)
 {
     struct pollfd pollfds[1 + LISTEN_FDS_MAX + 2 * (CANDIDATES_MAX + 1)];
-    nfds_t count = 1, listeners;
+    nfds_t count = 1, listeners, source;
 
     pollfds[0] = (struct pollfd){.fd = in->m->stream_wakeup.fd, .events = POLLIN};
     if (in->listener && g_get_monotonic_time() >= in->accept_again) {
@@ -345,8 +357,9 @@ static void wait_for_something(Incoming *in)
 
         count += (nfds_t)relay_connection_pollfds(connection, TRUE, pollfds + count);
     }
+    source = count;
     if (in->connection) {
-        count += (nfds_t)relay_connection_pollfds(in->connection, wants_bytes(in), pollfds + count);
+        count += (nfds_t)poll_connection(in, pollfds + count);
     }
     relay_wakeup_arm(&in->m->stream_wakeup, WAKEUP_BLOCKS);
     if ((in->completed || !relay_migration_has_request(in->m)) && !has_recover_request(in) &&
@@ -356,6 +369,10 @@ static void wait_for_something(Incoming *in)
     relay_wakeup_disarm(&in->m->stream_wakeup, pollfds[0].revents != 0);
     for (nfds_t i = 1; i < listeners; i++) {
         in->knocked = in->knocked || pollfds[i].revents != 0;
+    }
+    if (count > source && pollfds[source].events == 0) {
+        in->reset = (pollfds[source].revents & POLLERR) != 0;
+        in->hung_up = in->hung_up || (pollfds[source].revents & POLLHUP) != 0;
     }
 }
 
@@ -463,6 +480,10 @@ static void end(Incoming *in, Outcome outcome, const GError *error)
         relay_native_say_why(in->connection, outcome, error);
     } else if (in->connection) {
         transport_stream_abort(relay_connection_stream(in->connection));
+    }
+    for (guint i = 0; i < in->candidates->len; i++) {
+        relay_candidate_leave(in->candidates->pdata[i], outcome,
+                              error ? error->message : "cancelled by command");
     }
     /* The port is free and nobody is connected before anybody hears of the end. */
     g_clear_pointer(&in->connection, relay_connection_free);

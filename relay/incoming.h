@@ -28,6 +28,8 @@ typedef struct Incoming {
     gboolean echoed;  /* native: the source knows that we know */
 
     size_t block_filled; /* bytes of the next block that are in the window already */
+    gboolean reset;      /* poc: the connection was reset while nothing was wanted of it */
+    gboolean hung_up;    /* poc: the source has closed, as it may after the end */
     uint64_t data_left;  /* bytes of the present DATA frame or poc block still to come */
     guint32 window;      /* native: blocks that the source was promised room for */
     gboolean end_seen;
@@ -61,6 +63,8 @@ Connection *relay_candidate_steal(Candidate *candidate);
 gint64 relay_candidate_deadline(Candidate *candidate);
 /* Says REFUSED with TEXT. */
 void relay_candidate_refuse(Incoming *in, Candidate *candidate, const char *text);
+/* Says that we go, and why. */
+void relay_candidate_leave(Candidate *candidate, Outcome outcome, const char *text);
 
 /* ---- receive.c: bytes into the window, for both wires ------------------------------------------------ */
 

@@ -351,6 +351,9 @@ gpointer relay_outgoing_thread(gpointer data)
     outcome = run(&o, &error);
     if (o.connection && !o.poc && !o.one_way) {
         relay_native_say_why(o.connection, outcome, error);
+    } else if (o.connection && outcome != OUTCOME_COMPLETED) {
+        transport_stream_abort(
+            relay_connection_stream(o.connection)); /* the only word that this wire has */
     }
     if (outcome == OUTCOME_COMPLETED) {
         relay_migration_set_checksum(m, XXH3_64bits_digest(o.checksum));

@@ -179,6 +179,20 @@ class StreamTest(CancelTest):
                 self.assertEqual(other.qmp.wait_status("failed", "completed")["status"], "failed")
                 self.check_strict_pages()
 
+    def test_poc_with_a_full_window(self):
+        """A destination whose guest does nothing, and that has no room to read on, notices it too."""
+        source = self.guest("source", blocks=1000000)
+        destination = self.guest("destination", misbehave="stop:3")
+        left, right = self.serve(source), self.serve(destination, "--window", "64k")
+        left.set(wire="poc")
+        left.outgoing(right.incoming())
+        # No longer busy: both windows, and what is between them, are full.
+        wait_until(lambda: "guest-idle-time" not in left.qmp.execute("query-snp-migrate")
+                   and left.qmp.execute("query-snp-migrate")["bytes"] > 8 << 20, PATIENCE, "a full window")
+        self.by_qmp(left)
+        self.check_cancelled(left)
+        self.assertEqual(right.qmp.wait_status("failed", "cancelled", "completed")["status"], "failed")
+
     def test_signals(self):
         for who in ("send", "receive"):
             with self.subTest(who):

@@ -97,7 +97,7 @@ class MisbehaviourTest(PairTest):
                 self.migrate()
                 infos = self.wait_ends()
                 self.assertEqual([info["status"] for info in infos], ["failed"] * 2)
-                words = "impossible registers.*0x77.*0x99"
+                words = "impossible registers.*0x77"  # the other one may be the relay's by then
                 self.assertRegex(infos[side]["error-desc"], words)
                 self.assertRegex(infos[1 - side]["error-desc"], f"the {role} gave up: .*{words}")
                 self.assertNotIn("checksum", infos[0])
@@ -114,7 +114,6 @@ class MisbehaviourTest(PairTest):
         for role, side in (("source", 0), ("destination", 1)):
             with self.subTest(role):
                 cancellable = {"cancellable": True}
-                self.make(source=cancellable, destination=cancellable)
                 options = {role: {"misbehave": "reset:20", "cancellable": True}}
                 self.make(source=options.get("source", cancellable),
                           destination=options.get("destination", cancellable))

@@ -107,9 +107,9 @@ class MemoryTest(RelayTest):
                        and relay.qmp.execute("query-snp-migrate")["bytes"] >= 2 * MIB, PATIENCE, "a full window")
             for side in (left, right):
                 self.assertLess(side.memory_bytes("RssAnon"), 18 * MIB)
-            left.qmp.execute("snp-migrate-cancel")
-            left.qmp.wait_status("cancelled")
-            right.qmp.wait_status("cancelled", "failed")
+            for side in (left, right):
+                side.qmp.execute("snp-migrate-cancel")
+                side.qmp.wait_status("cancelled", "failed")
             source, destination = self.guest("source", size="64M"), self.guest("destination",
                                                                                misbehave="stop:3")
 
