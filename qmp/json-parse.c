@@ -57,11 +57,17 @@ static JsonNode *parse_number(const char *digits, QmpJsonTokenType type, GError 
 
     if (type == QMP_JSON_INTEGER) {
         gint64 integer;
+        guint64 large;
 
         errno = 0;
         integer = g_ascii_strtoll(digits, NULL, 10);
         if (errno != ERANGE) {
             return json_node_init_int(json_node_alloc(), integer);
+        }
+        errno = 0;
+        large = g_ascii_strtoull(digits, NULL, 10);
+        if (errno != ERANGE && digits[0] != '-') {
+            return qmp_json_new_large(large);
         }
     }
     number = g_ascii_strtod(digits, NULL);
@@ -87,7 +93,7 @@ static gboolean parse_pair(Parser *parser, JsonObject *object, GError **error)
     if (!key) {
         return FALSE;
     }
-    if (!JSON_NODE_HOLDS_VALUE(key) || json_node_get_value_type(key) != G_TYPE_STRING) {
+    if (!qmp_json_get_string(key)) {
         return parse_error(error, "key is not a string in object") != NULL;
     }
     if (!take_if(parser, QMP_JSON_COLON)) {

@@ -2,6 +2,7 @@
 /* Escapes, read and written. */
 #include "qmp/json-string.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "qmp/qmp-error.h"
@@ -102,6 +103,30 @@ char *qmp_json_unquote(const char *quoted, size_t length, GError **error)
     return g_string_free(g_steal_pointer(&out), FALSE);
 }
 
+/* What the string of a large number begins with: U+FFFE. */
+#define LARGE "\357\277\276"
+
+JsonNode *qmp_json_new_large(guint64 number)
+{
+    g_autofree char *text = g_strdup_printf(LARGE "%" PRIu64, number);
+
+    return json_node_init_string(json_node_alloc(), text);
+}
+
+gboolean qmp_json_is_large(JsonNode *node)
+{
+    return json_node_get_value_type(node) == G_TYPE_STRING &&
+           g_str_has_prefix(json_node_get_string(node), LARGE);
+}
+
+const char *qmp_json_get_string(JsonNode *node)
+{
+    if (!node || json_node_get_value_type(node) != G_TYPE_STRING || qmp_json_is_large(node)) {
+        return NULL;
+    }
+    return json_node_get_string(node);
+}
+
 /* One character as ASCII. json-glib leaves U+001F as it is. */
 static void append_ascii(GString *line, gunichar c)
 {
@@ -124,6 +149,23 @@ static gboolean is_superfluous(const char *text)
     return text[0] == '.' && text[1] == '0' && !g_ascii_isalnum(text[2]);
 }
 
+/*
+ * If TEXT is a large number in its quotes, appends it without them, moves TEXT to the last quote and returns TRUE.
+ */
+static gboolean append_large(GString *line, const char **text)
+{
+    const char *digits = *text + strlen("\"" LARGE);
+    size_t length;
+
+    if (!g_str_has_prefix(*text, "\"" LARGE)) {
+        return FALSE;
+    }
+    length = strspn(digits, "0123456789");
+    g_string_append_len(line, digits, (gssize)length);
+    *text = digits + length;
+    return TRUE;
+}
+
 char *qmp_json_to_line(JsonNode *node)
 {
     g_autofree char *compact = json_to_string(node, FALSE);
@@ -134,6 +176,9 @@ char *qmp_json_to_line(JsonNode *node)
     for (const char *text = valid; *text; text = g_utf8_next_char(text)) {
         if (!in_string && is_superfluous(text)) {
             text++;
+            continue;
+        }
+        if (!in_string && append_large(line, &text)) {
             continue;
         }
         append_ascii(line, g_utf8_get_char(text));

@@ -13,6 +13,16 @@
 char *qmp_json_unquote(const char *quoted, size_t length, GError **error);
 
 /*
+ * A whole number from 2^63 to 2^64 - 1 has no place in a JsonNode. It is kept as a string of its digits after a character
+ * that no string from outside can have (qmp_json_unquote() refuses it), and written as a number again.
+ */
+JsonNode *qmp_json_new_large(guint64 number);
+gboolean qmp_json_is_large(JsonNode *node);
+
+/* The string that NODE (may be NULL) is, owned by it; NULL when it is anything else. */
+const char *qmp_json_get_string(JsonNode *node);
+
+/*
  * Writes NODE as QEMU does: in one line, ASCII only, with spaces. Without an end of line. Free with
  * g_free().
  */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A descriptor that a client hands over may be meant for one of QEMU's commands or for an fd: URI of ours, which only its
- * later use tells. So QEMU gets it, and the relay keeps a duplicate; closing it concerns both.
+ * A descriptor that a client hands over may be meant for one of QEMU's commands or for an fd: URI
+ * of ours, which only its later use tells. So QEMU gets it, and the relay keeps a duplicate;
+ * closing it concerns both.
  */
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "qmp/json-string.h"
 #include "qmp/qemu-backend.h"
 #include "snprelay/snprelay.h"
 
@@ -16,7 +18,7 @@ typedef struct FdCommand {
     int kept; /* the duplicate, or -1 */
 } FdCommand;
 
-/* A command of QEMU's with the one argument "fdname" that REQUEST has; FD is taken over. */
+/* Passes REQUEST, with the argument "fdname", to QEMU; FD and KEPT are taken over. */
 static void pass_fd_command(QmpQemuBackend *backend, QmpRequest *request, int fd, int kept,
                             QmpQemuFunc done)
 {
@@ -27,9 +29,7 @@ static void pass_fd_command(QmpQemuBackend *backend, QmpRequest *request, int fd
     item->backend = backend;
     item->request = request;
     item->kept = kept;
-    if (name && json_node_get_value_type(name) == G_TYPE_STRING) {
-        item->name = g_strdup(json_node_get_string(name));
-    }
+    item->name = g_strdup(qmp_json_get_string(name));
     json_object_set_string_member(command, "execute", qmp_request_command(request));
     json_object_set_object_member(command, "arguments", json_object_ref(arguments));
     qmp_qemu_queue_push(backend->queue, command, fd, done, item);
@@ -47,12 +47,9 @@ static void free_fd_command(FdCommand *item)
 static void on_getfd(JsonObject *reply, const GError *error, gpointer opaque)
 {
     FdCommand *item = opaque;
-    SnprelayRelay *relay = item->backend->context->relay;
-    gboolean done = qmp_qemu_result(reply, error, NULL) != NULL;
 
-    /* QEMU checks the name as the relay does. */
-    if (done && item->name && item->kept >= 0 && !*item->name == FALSE) {
-        snprelay_add_fd(relay, item->name, item->kept, NULL);
+    if (qmp_qemu_result(reply, error, NULL) && item->name && item->kept >= 0) {
+        snprelay_add_fd(item->backend->context->relay, item->name, item->kept, NULL);
         item->kept = -1;
     }
     qmp_qemu_answer(item->request, reply, error);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * QEMU's lists, and what they lack of ours. Names do not clash: in QEMU's schema all types but the builtin ones, which mean
- * the same here, have numbers for names.
+ * QEMU's lists, and what they lack of ours. Names do not clash: in QEMU's schema all types but the
+ * builtin ones, which mean the same here, have numbers for names.
  *
- * Newer QEMUs (since 6.0) have no query-events any more; their events are found in their schema then.
+ * Newer QEMUs (since 6.0) have no query-events any more; their events are in their schema.
  */
 #include <string.h>
 
@@ -132,7 +132,8 @@ static void on_schema_for_events(JsonObject *reply, const GError *error, gpointe
 {
     QmpRequest *request = opaque;
     JsonNode *result = qmp_qemu_result(reply, error, NULL);
-    g_autoptr(JsonArray) events = NULL, *more = NULL;
+    g_autoptr(JsonArray) events = NULL;
+    g_autoptr(JsonArray) more = NULL;
 
     if (!result || !JSON_NODE_HOLDS_ARRAY(result)) {
         qmp_qemu_answer(request, reply, error);

@@ -8,11 +8,13 @@
 
 /* The relay's own questions (qemu-page.c) must find room, too. */
 #define MAX_UNDER_WAY 4
+/* A client has one here at most, but clients that hang up leave theirs. */
+#define MAX_WAITING 256
 
 struct QmpQemuQueue {
     QmpQemu *qemu;
-    GQueue waiting;       /* Item */
-    guint under_way;      /* in band */
+    GQueue waiting;        /* Item */
+    guint under_way;       /* in band */
     gboolean fd_under_way; /* a second one with a descriptor would hold up those out of band */
     gboolean closed;
 };
@@ -26,8 +28,11 @@ typedef struct Item {
     gpointer opaque;
 } Item;
 
-static void free_item(Item *item)
+static void end_item(Item *item, JsonObject *reply, const GError *error)
 {
+    if (item->done) {
+        item->done(reply, error, item->opaque);
+    }
     if (item->fd >= 0) {
         close(item->fd);
     }
@@ -59,8 +64,7 @@ void qmp_qemu_queue_free(QmpQemuQueue *queue)
 
     queue->closed = TRUE;
     while ((item = g_queue_pop_head(&queue->waiting))) {
-        item->done(NULL, error, item->opaque);
-        free_item(item);
+        end_item(item, NULL, error);
     }
     g_rc_box_release_full(queue, clear_queue);
 }
@@ -78,8 +82,7 @@ static void on_reply(JsonObject *reply, const GError *error, gpointer opaque)
     if (item->has_fd) {
         queue->fd_under_way = FALSE;
     }
-    item->done(reply, error, item->opaque);
-    free_item(item);
+    end_item(item, reply, error);
     run(queue);
     g_rc_box_release_full(queue, clear_queue);
 }
@@ -107,6 +110,15 @@ static void run(QmpQemuQueue *queue)
     }
 }
 
+static void refuse(Item *item)
+{
+    g_autoptr(GError) error = g_error_new(
+        SNPRELAY_ERROR, SNPRELAY_ERROR_GUEST,
+        "QEMU does not answer, and %d commands wait for it already: try again later", MAX_WAITING);
+
+    end_item(item, NULL, error);
+}
+
 void qmp_qemu_queue_push(QmpQemuQueue *queue, JsonObject *command, int fd, QmpQemuFunc done,
                          gpointer opaque)
 {
@@ -120,6 +132,8 @@ void qmp_qemu_queue_push(QmpQemuQueue *queue, JsonObject *command, int fd, QmpQe
     item->opaque = opaque;
     if (item->oob) {
         give(queue, item);
+    } else if (queue->waiting.length >= MAX_WAITING) {
+        refuse(item);
     } else {
         g_queue_push_tail(&queue->waiting, item);
         run(queue);

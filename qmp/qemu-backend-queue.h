@@ -20,8 +20,8 @@ QmpQemuQueue *qmp_qemu_queue_new(QmpQemu *qemu);
 void qmp_qemu_queue_free(QmpQemuQueue *queue);
 
 /*
- * Passes COMMAND (taken over) and FD (taken over; -1: none) to QEMU, see qmp_qemu_execute(). DONE is called once, and not
- * before this returns.
+ * Passes COMMAND (taken over) and FD (taken over; -1: none) to QEMU, see qmp_qemu_execute(). DONE (may be NULL) is called
+ * once; before this returns only when too many wait already, with an error.
  */
 void qmp_qemu_queue_push(QmpQemuQueue *queue, JsonObject *command, int fd, QmpQemuFunc done,
                          gpointer opaque);

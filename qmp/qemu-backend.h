@@ -6,7 +6,10 @@
 #include "qmp/qemu-backend-queue.h"
 #include "qmp/qmp-context.h"
 
-/* What qmp_qemu_backend needs as its opaque. Outlives all requests but those that were abandoned. */
+/*
+ * What qmp_qemu_backend needs as its opaque. It may go before the last answers have come if QEMU's client is closed next:
+ * without a reply nobody looks at it.
+ */
 typedef struct QmpQemuBackend {
     QmpQemu *qemu;
     QmpQemuQueue *queue;

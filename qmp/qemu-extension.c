@@ -45,7 +45,6 @@ void qmp_extension_free(QmpExtension *extension)
     QmpQemuBackend *backend = &extension->backend;
 
     qmp_qemu_unwatch(backend->qemu, extension->watch);
-    qmp_qemu_close(backend->qemu); /* answers what is under way, while EXTENSION is still there */
     qmp_qemu_queue_free(backend->queue);
     qmp_context_unref(backend->context);
     qmp_qemu_unref(backend->qemu);
@@ -56,8 +55,9 @@ void qmp_extension_status_changed(QmpExtension *extension, const SnprelayInfo *i
 {
     JsonObject *arguments;
 
-    if (info->status != SNPRELAY_STATUS_SETUP || !info->uri ||
-        !g_str_has_prefix(info->uri, "fd:") || g_ascii_isdigit(info->uri[strlen("fd:")])) {
+    if ((info->status != SNPRELAY_STATUS_SETUP && info->status != SNPRELAY_STATUS_RECOVERING) ||
+        !info->uri || !g_str_has_prefix(info->uri, "fd:") ||
+        g_ascii_isdigit(info->uri[strlen("fd:")])) {
         return;
     }
     /* Otherwise its other end would not see that the relay has closed it. */

@@ -17,7 +17,10 @@ typedef struct QmpExtension QmpExtension;
  */
 QmpExtension *qmp_extension_new(Monitors *monitors, QmpQemu *qemu);
 
-/* After the monitors were freed, and before the relay and QEMU's client are. */
+/*
+ * To be called after the monitors were freed; before the main loop runs again QEMU's client must be closed
+ * (qmp_qemu_close()), which ends what is under way.
+ */
 void qmp_extension_free(QmpExtension *extension);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(QmpExtension, qmp_extension_free)
 

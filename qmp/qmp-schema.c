@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "qmp/json-string.h"
 #include "qmp/qmp-error.h"
 
 const QmpSchemaCommand *qmp_schema_find(const char *name)
@@ -29,7 +30,7 @@ static gboolean wrong_type(const char *name, const char *expected, GError **erro
 
 static gboolean holds(JsonNode *value, GType type)
 {
-    return JSON_NODE_HOLDS_VALUE(value) && json_node_get_value_type(value) == type;
+    return json_node_get_value_type(value) == type && !qmp_json_is_large(value);
 }
 
 static gboolean check_int(const QmpSchemaType *type, JsonNode *value, const char *name,
@@ -37,8 +38,7 @@ static gboolean check_int(const QmpSchemaType *type, JsonNode *value, const char
 {
     gint64 number;
 
-    if (holds(value, G_TYPE_DOUBLE) && json_node_get_double(value) >= 0x1p63 &&
-        type->maximum > G_MAXINT64) {
+    if (qmp_json_is_large(value) && type->maximum > G_MAXINT64) {
         /* A whole number that only an unsigned one could hold: nothing here is that large. */
         g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC,
                     "Parameter '%s' expects a number below 2^63", name);
@@ -100,7 +100,7 @@ static gboolean check_value(const QmpSchemaType *type, JsonNode *value, const ch
         return check_int(type, value, name, error);
     case QMP_SCHEMA_NUMBER:
         return holds(value, G_TYPE_INT64) || holds(value, G_TYPE_DOUBLE) ||
-               wrong_type(name, "number", error);
+               qmp_json_is_large(value) || wrong_type(name, "number", error);
     case QMP_SCHEMA_BOOL:
         return holds(value, G_TYPE_BOOLEAN) || wrong_type(name, "boolean", error);
     case QMP_SCHEMA_ENUM:

@@ -131,12 +131,11 @@ static const char *check_request(JsonObject *object, gboolean oob, GError **erro
         JsonNode *value = json_object_get_member(object, name);
 
         if (strcmp(name, "execute") == 0 || (oob && strcmp(name, "exec-oob") == 0)) {
-            command = json_node_get_value_type(value) == G_TYPE_STRING ? json_node_get_string(value)
-                                                                       : NULL;
-            problem = !command                              ? "must be a string"
-                      : !before                             ? NULL
+            command = qmp_json_get_string(value);
+            problem = !command                         ? "must be a string"
+                      : !before                        ? NULL
                       : strcmp(before, "execute") == 0 ? "clashes with 'execute'"
-                                                            : "clashes with 'exec-oob'";
+                                                       : "clashes with 'exec-oob'";
             before = name;
         } else if (strcmp(name, "arguments") == 0) {
             problem = JSON_NODE_HOLDS_OBJECT(value) ? NULL : "must be an object";
@@ -306,8 +305,7 @@ static gboolean wants_fds(JsonNode *node)
     if (node && JSON_NODE_HOLDS_OBJECT(node)) {
         command = json_object_get_member(json_node_get_object(node), "execute");
     }
-    return command && json_node_get_value_type(command) == G_TYPE_STRING &&
-           g_strv_contains(takes_fds, json_node_get_string(command));
+    return qmp_json_get_string(command) && g_strv_contains(takes_fds, qmp_json_get_string(command));
 }
 
 static void on_message(JsonNode *node, GError *error, gpointer opaque)
