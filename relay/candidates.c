@@ -15,6 +15,7 @@
 struct Candidate {
     Connection *connection;
     gint64 deadline;
+    gboolean told; /* why it is not wanted */
 };
 
 Candidate *relay_candidate_new(Incoming *in, TransportStream *stream)
@@ -31,6 +32,10 @@ void relay_candidate_free(gpointer data)
 {
     Candidate *candidate = data;
 
+    if (candidate->connection && !candidate->told) {
+        /* It may speak the poc wire, where an orderly close means that all is well. */
+        transport_stream_abort(relay_connection_stream(candidate->connection));
+    }
     relay_connection_free(candidate->connection);
     g_free(candidate);
 }
@@ -54,6 +59,7 @@ static void say(Candidate *candidate, Outcome outcome, const char *text)
 {
     g_autoptr(GError) reason = g_error_new_literal(SNPRELAY_ERROR, SNPRELAY_ERROR_PEER, text);
 
+    candidate->told = TRUE;
     relay_connection_queue(candidate->connection, NATIVE_MAGIC, NATIVE_MAGIC_SIZE);
     relay_connection_flush(candidate->connection, NULL);
     /* A stranger is not waited for: his socket has room for this, or he does not hear it. */

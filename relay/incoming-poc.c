@@ -25,6 +25,7 @@ static Outcome take_header(Incoming *in, const guint8 *bytes, GError **error)
         relay_wakeup_signal(&in->m->page_wakeup);
         return OUTCOME_GOING_ON;
     default:
+        relay_connection_consume(in->connection, relay_connection_buffered(in->connection));
         g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_PEER,
                     "unknown header 0x%016" PRIx64 " after block %" PRIu64
                     " of the poc wire (5 and 6 are known)",

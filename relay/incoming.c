@@ -206,9 +206,7 @@ static Outcome accept_native(Incoming *in, Candidate *candidate, const NativeHel
 static Outcome accept_poc(Incoming *in, Candidate *candidate, GError **error)
 {
     if (in->begun) {
-        relay_migration_warn(
-            in->m, "dropped a connection from %s: a migration is going on",
-            transport_stream_peer(relay_connection_stream(relay_candidate_connection(candidate))));
+        relay_candidate_refuse(in, candidate, "another migration is going on here");
         return OUTCOME_GOING_ON;
     }
     in->poc = TRUE;
@@ -464,6 +462,21 @@ static void linger(Incoming *in)
     }
 }
 
+/* Nothing is answered on the poc wire, and an orderly close after the end means that all is well. So the connection is reset;
+ * but a unix socket knows no reset, and where the end may have been taken off it, any byte in answer tells the source (ours
+ * reads the reason). */
+static void leave_poc(Incoming *in, Outcome outcome, const GError *error)
+{
+    if (in->one_way) {
+        return;
+    }
+    transport_stream_abort(relay_connection_stream(in->connection));
+    if (in->end_seen || relay_connection_buffered(in->connection) > 0) {
+        relay_connection_queue(in->connection, NATIVE_MAGIC, NATIVE_MAGIC_SIZE);
+        relay_native_say_why(in->connection, outcome, error);
+    }
+}
+
 static void end(Incoming *in, Outcome outcome, const GError *error)
 {
     if (outcome == OUTCOME_COMPLETED) {
@@ -476,10 +489,10 @@ static void end(Incoming *in, Outcome outcome, const GError *error)
         }
         return;
     }
-    if (in->connection && !in->poc && !in->one_way) {
+    if (in->connection && in->poc) {
+        leave_poc(in, outcome, error);
+    } else if (in->connection && !in->one_way) {
         relay_native_say_why(in->connection, outcome, error);
-    } else if (in->connection) {
-        transport_stream_abort(relay_connection_stream(in->connection));
     }
     for (guint i = 0; i < in->candidates->len; i++) {
         relay_candidate_leave(in->candidates->pdata[i], outcome,

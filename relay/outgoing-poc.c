@@ -5,7 +5,10 @@
  */
 #include "relay/outgoing.h"
 
+#include <string.h>
+
 #include "migpage/layout.h"
+#include "relay/native-stream.h"
 #include "relay/wire-poc.h"
 
 #define BLOCKS_A_WRITE 128
@@ -39,6 +42,30 @@ static void queue_output(Outgoing *o)
     }
 }
 
+/* The peer has answered, where nothing is ever answered. If it is one of ours it says why it gives up. */
+static Outcome take_answer(Outgoing *o, GError **error)
+{
+    const char *peer = transport_stream_peer(relay_connection_stream(o->connection));
+    const guint8 *magic = relay_connection_peek(o->connection, NATIVE_MAGIC_SIZE);
+    NativeNext next = NATIVE_NEXT_ERROR;
+    NativeFrame frame;
+
+    if (magic && memcmp(magic, NATIVE_MAGIC, NATIVE_MAGIC_SIZE) == 0) {
+        relay_connection_consume(o->connection, NATIVE_MAGIC_SIZE);
+        next = relay_native_next(o->connection, &frame, NULL);
+    }
+    if (next == NATIVE_NEXT_FRAME && frame.header.type == NATIVE_ERROR) {
+        relay_native_peer_error(&frame, "the destination", error);
+    } else {
+        g_set_error(
+            error, SNPRELAY_ERROR, SNPRELAY_ERROR_PEER,
+            "%s answered on the poc wire, where nothing is answered; it may want the native "
+            "wire",
+            peer);
+    }
+    return OUTCOME_FAILED;
+}
+
 /* The peer may only close, and only after the end. */
 static Outcome look_for_close(Outgoing *o, GError **error)
 {
@@ -47,6 +74,9 @@ static Outcome look_for_close(Outgoing *o, GError **error)
 
     switch (relay_connection_fill(o->connection, error)) {
     case CONNECTION_END:
+        if (relay_connection_buffered(o->connection) > 0) {
+            return take_answer(o, error);
+        }
         if (ended) {
             return OUTCOME_COMPLETED;
         }
@@ -59,15 +89,19 @@ static Outcome look_for_close(Outgoing *o, GError **error)
     default:
         break;
     }
-    if (relay_connection_buffered(o->connection) > 0) {
-        g_set_error(
-            error, SNPRELAY_ERROR, SNPRELAY_ERROR_PEER,
-            "%s answered on the poc wire, where nothing is answered; it may want the native "
-            "wire",
-            peer);
-        return OUTCOME_FAILED;
+    return relay_connection_buffered(o->connection) > 0 ? take_answer(o, error) : OUTCOME_GOING_ON;
+}
+
+/* Writing failed with CAUSE (taken over). The peer may have said why just before it went. */
+static Outcome write_failed(Outgoing *o, GError *cause, GError **error)
+{
+    if (relay_connection_fill(o->connection, NULL) == CONNECTION_OK) {
+        g_error_free(cause);
+        return take_answer(o, error);
     }
-    return OUTCOME_GOING_ON;
+    g_propagate_prefixed_error(error, cause, "connection to %s broke: ",
+                               transport_stream_peer(relay_connection_stream(o->connection)));
+    return OUTCOME_FAILED;
 }
 
 /* Bytes that do not go out, or a close that does not come, for longer than the peer's patience. */
@@ -104,6 +138,7 @@ static Outcome half_close(Outgoing *o, GError **error)
     }
     o->end_time = g_get_monotonic_time();
     if (!transport_stream_shutdown(relay_connection_stream(o->connection), error)) {
+        g_prefix_error(error, "connection broke: ");
         return OUTCOME_FAILED;
     }
     return o->one_way ? OUTCOME_COMPLETED : OUTCOME_GOING_ON;
@@ -113,6 +148,7 @@ Outcome relay_outgoing_poc(Outgoing *o, GError **error)
 {
     while (TRUE) {
         Outcome outcome = relay_migration_requested(o->m, error);
+        GError *cause = NULL;
         int timeout_ms = -1;
 
         /* While there is always something to send, a peer that is gone shows when writing. */
@@ -124,10 +160,8 @@ Outcome relay_outgoing_poc(Outgoing *o, GError **error)
             return outcome;
         }
         queue_output(o);
-        if (relay_connection_flush(o->connection, error) == CONNECTION_ERROR) {
-            g_prefix_error(error, "connection to %s broke: ",
-                           transport_stream_peer(relay_connection_stream(o->connection)));
-            return OUTCOME_FAILED;
+        if (relay_connection_flush(o->connection, &cause) == CONNECTION_ERROR) {
+            return write_failed(o, cause, error);
         }
         if (relay_connection_is_flushed(o->connection)) {
             relay_outgoing_release(o, o->sent); /* nobody will ask for them again */

@@ -20,7 +20,9 @@
 
 /* The most that one TLS record holds. */
 #define TLS_RECORD_SIZE 16384
-#define FIRST_WORDS (1024 * 1024) /* a server that goes away before it was sent more than this has most likely refused us */
+#define FIRST_WORDS                                                                                \
+    (1024 *                                                                                        \
+     1024) /* a server that goes away before it was sent more than this has most likely refused us */
 
 struct TransportTlsSession {
     TransportTls *tls;
@@ -40,10 +42,11 @@ struct TransportTlsSession {
     GError *failure;
     int over; /* atomic */
 
-    gboolean heard;     /* bytes of the peer were read */
-    guint64 written;    /* bytes that the peer was sent */
-    gboolean more_held; /* a read took all that it asked for: more may have left the socket */
-    size_t unsent;      /* bytes in record that must be offered again as they are */
+    gboolean plain_peer; /* what it said first was not TLS */
+    gboolean heard;      /* bytes of the peer were read */
+    guint64 written;     /* bytes that the peer was sent */
+    gboolean more_held;  /* a read took all that it asked for: more may have left the socket */
+    size_t unsent;       /* bytes in record that must be offered again as they are */
     guint8 record[TLS_RECORD_SIZE];
 };
 
@@ -89,6 +92,9 @@ static gboolean check_first_byte(TransportTlsSession *session, GError **error)
         return FALSE;
     }
     if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1 && byte != handshake) {
+        /* A plain peer understands no alert. What it sent stays unread, so that closing is a reset: on the poc wire an
+         * orderly close would tell it that all is well. */
+        session->plain_peer = TRUE;
         g_set_error_literal(error, G_TLS_ERROR, G_TLS_ERROR_NOT_TLS, "it sent plain text");
         return FALSE;
     }
@@ -239,7 +245,7 @@ void transport_tls_session_free(TransportTlsSession *session)
         g_thread_join(session->thread);
     }
     if (session->socket) {
-        if (session->failure) {
+        if (session->failure && !session->plain_peer) {
             drain(session->socket);
         }
         /*

@@ -16,7 +16,7 @@
 #include "migpage/qemu-page.h"
 #include "qmp/qemu-page.h"
 
-#define HANG_UP_MS 100 /* QEMU's sockets close a moment before it has ended */
+#define HANG_UP_MS 500 /* QEMU's sockets close a moment before it has ended */
 
 struct GuestQemu {
     gboolean access; /* access=ptrace */

@@ -115,8 +115,9 @@ class MisbehaviourTest(PairTest):
             with self.subTest(role):
                 cancellable = {"cancellable": True}
                 options = {role: {"misbehave": "reset:20", "cancellable": True}}
+                small = ("--window", "64k")  # neither guest gets to its end before the other's reset
                 self.make(source=options.get("source", cancellable),
-                          destination=options.get("destination", cancellable))
+                          destination=options.get("destination", cancellable), left=small, right=small)
                 self.migrate()
                 infos = self.wait_ends()
                 self.assertEqual([info["status"] for info in infos], ["failed"] * 2)
