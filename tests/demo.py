@@ -71,7 +71,7 @@ class Side:
         stream = {"size": arguments.size, "seed": 1} if role == "source" else {}
         if arguments.qemu:
             qmp = os.path.join(directory, f"qmp-{role}")
-            self.guest = GuestVm(role, memory="memfd", qmp=qmp, **stream)
+            self.guest = GuestVm(role, memory="memfd", qmp=qmp, stay=True, **stream)
             self.address = self.guest.address
             where = f"qemu:{qmp}"
         else:
