@@ -313,8 +313,13 @@ class StrangerTest(ResumeTest):
         self.source.outgoing(self.proxy1.uri, resume=True)
         self.finish(reconnects=1)
 
+    def limit(self, rate):
+        """Slow enough for what a test does meanwhile; 0: no limit."""
+        self.source.qmp.execute("snp-migrate-set-parameters", **{"max-bandwidth": rate})
+
     def test_strangers_while_active(self):
         self.start()
+        self.limit(200000)
         self.wait_blocks()
         self.check_refused(RESUME, 0, "another migration")
         for _ in range(20):  # more than are listened to at a time
@@ -323,6 +328,7 @@ class StrangerTest(ResumeTest):
         garbage = NativePeer.connect(self.proxy1.target)
         garbage.send(bytes(range(256)))
         garbage.close()
+        self.limit(0)
         self.finish(reconnects=0)
 
     def test_destination_restarted(self):
