@@ -74,11 +74,6 @@ void relay_candidate_refuse(Incoming *in, Candidate *candidate, const char *text
     say(candidate, OUTCOME_REFUSED, text);
 }
 
-void relay_candidate_leave(Candidate *candidate, Outcome outcome, const char *text)
-{
-    say(candidate, outcome, text);
-}
-
 static const char *peer_of(Candidate *candidate)
 {
     return transport_stream_peer(relay_connection_stream(candidate->connection));
@@ -149,6 +144,14 @@ static gboolean is_broken_hello(Candidate *candidate)
     return transport_stream_is_established(stream) &&
            (length == 0 || memcmp(relay_connection_peek(candidate->connection, length),
                                   NATIVE_MAGIC, length) == 0);
+}
+
+void relay_candidate_leave(Candidate *candidate, Outcome outcome, const char *text)
+{
+    if (relay_connection_buffered(candidate->connection) > 0 && is_broken_hello(candidate)) {
+        say(candidate, outcome,
+            text); /* who said nothing, or something else, may not speak this wire */
+    }
 }
 
 CandidateFate relay_candidate_look(Incoming *in, Candidate *candidate, NativeHello *hello,

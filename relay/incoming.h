@@ -63,7 +63,7 @@ Connection *relay_candidate_steal(Candidate *candidate);
 gint64 relay_candidate_deadline(Candidate *candidate);
 /* Says REFUSED with TEXT. */
 void relay_candidate_refuse(Incoming *in, Candidate *candidate, const char *text);
-/* Says that we go, and why. */
+/* Says that we go, and why, to one that has begun a native hello. */
 void relay_candidate_leave(Candidate *candidate, Outcome outcome, const char *text);
 
 /* ---- receive.c: bytes into the window, for both wires ------------------------------------------------ */
