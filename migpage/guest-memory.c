@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -234,6 +235,10 @@ gboolean migpage_memory_add(MigPageMemory *memory, const char *spec, GError **er
     if (!open_range(range, error) || !check_size(range, error) ||
         !check_overlap(memory, range, error)) {
         goto wrong;
+    }
+    if (g_str_has_prefix(range->name, "fd:")) {
+        /* The original is marked as ours, too: no fd: URI must take the guest's memory for a stream. */
+        fcntl((int)strtol(range->name + 3, NULL, 0), F_SETFD, FD_CLOEXEC);
     }
     g_ptr_array_add(memory->ranges, g_steal_pointer(&range));
     return TRUE;

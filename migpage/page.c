@@ -226,8 +226,11 @@ gboolean migpage_give(MigPage *page, const void *block, GError **error)
 
 gboolean migpage_complete(MigPage *page, GError **error)
 {
+    if (!store_register(page, MIGPAGE_STATUS_OFFSET, MIGPAGE_STATUS_COMPLETED, error)) {
+        return FALSE;
+    }
     page->begun = FALSE;
-    return store_register(page, MIGPAGE_STATUS_OFFSET, MIGPAGE_STATUS_COMPLETED, error);
+    return TRUE;
 }
 
 /* A destination's page that is still exactly as migpage_begin() left it. */

@@ -31,41 +31,68 @@ static gboolean is_paused(Migration *m)
     return status == SNPRELAY_STATUS_PAUSED || status == SNPRELAY_STATUS_RECOVERING;
 }
 
-/* Puts a URI (taken over) and what belongs to it into the requests, in place of one that was not carried out yet. */
-static void request_uri(Migration *m, TransportUri *uri, int fd)
+/* Puts a URI (taken over, may be NULL) and what belongs to it into the requests of a migration that is still paused. With the
+ * lock held. */
+static gboolean request_uri(Migration *m, TransportUri **uri, int fd, GError **error)
 {
+    if (m->status != SNPRELAY_STATUS_PAUSED && m->status != SNPRELAY_STATUS_RECOVERING) {
+        g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_STATE,
+                    "the migration is paused no longer; the state is %s",
+                    snprelay_status_name(m->status));
+        return FALSE;
+    }
+    if (!*uri) {
+        return TRUE;
+    }
     g_clear_pointer(&m->requests.uri, transport_uri_free);
     if (m->requests.fd >= 0) {
         close(m->requests.fd);
     }
-    m->requests.uri = uri;
-    m->requests.fd = fd;
+    m->requests.fd = relay_take_inherited(*uri, fd);
+    m->requests.uri = g_steal_pointer(uri);
+    return TRUE;
+}
+
+/* A URI on which a broken session can be taken up again. */
+static TransportUri *check_session_uri(SnprelayRelay *relay, const char *text, int *fd,
+                                       GError **error)
+{
+    g_autoptr(TransportUri) uri = relay_check_uri(relay, text, error);
+
+    if (!uri) {
+        return NULL;
+    }
+    if (uri->kind == TRANSPORT_FILE) {
+        g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_INVALID,
+                    "%s: a file answers nothing, a paused migration cannot go on there", text);
+        return NULL;
+    }
+    return relay_take_descriptor(relay, uri, fd, error) ? g_steal_pointer(&uri) : NULL;
 }
 
 gboolean snprelay_resume(SnprelayRelay *relay, const char *text, GError **error)
 {
     Migration *m = relay->migration;
     g_autoptr(TransportUri) uri = NULL;
+    gboolean requested;
     int fd = -1;
 
     if (!check_status(m, is_paused(m) && !m->incoming,
                       "there is no paused outgoing migration to resume", error)) {
         return FALSE;
     }
-    if (text) {
-        uri = relay_check_uri(relay, text, error);
-        if (!uri || !relay_take_descriptor(relay, uri, &fd, error)) {
-            return FALSE;
-        }
+    if (text && !(uri = check_session_uri(relay, text, &fd, error))) {
+        return FALSE;
     }
     g_mutex_lock(&m->lock);
-    m->requests.resume = TRUE;
-    if (uri) {
-        request_uri(m, g_steal_pointer(&uri), fd);
-    }
+    requested = request_uri(m, &uri, fd, error);
+    m->requests.resume = requested;
     g_mutex_unlock(&m->lock);
-    relay_migration_wake(m, TRUE);
-    return TRUE;
+    if (!requested && fd >= 0) {
+        close(fd);
+    }
+    relay_migration_wake(m, requested);
+    return requested;
 }
 
 static gboolean recover(SnprelayRelay *relay, const char *text, SnprelayReadyFunc ready,
@@ -73,32 +100,32 @@ static gboolean recover(SnprelayRelay *relay, const char *text, SnprelayReadyFun
 {
     Migration *m = relay->migration;
     g_autoptr(TransportUri) uri = NULL;
-    gboolean busy;
-    int fd;
+    gboolean requested = FALSE;
+    int fd = -1;
 
     if (!check_status(m, is_paused(m) && m->incoming,
                       "there is no paused incoming migration to recover", error)) {
         return FALSE;
     }
+    uri = check_session_uri(relay, text, &fd, error);
+    if (!uri) {
+        return FALSE;
+    }
     g_mutex_lock(&m->lock);
-    busy = m->requests.uri != NULL;
-    g_mutex_unlock(&m->lock);
-    if (busy) {
+    if (m->requests.uri) {
         g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_STATE,
                     "another recover is being carried out");
-        return FALSE;
+    } else if (request_uri(m, &uri, fd, error)) {
+        m->requests.ready = ready;
+        m->requests.ready_opaque = opaque;
+        requested = TRUE;
     }
-    uri = relay_check_uri(relay, text, error);
-    if (!uri || !relay_take_descriptor(relay, uri, &fd, error)) {
-        return FALSE;
-    }
-    g_mutex_lock(&m->lock);
-    request_uri(m, g_steal_pointer(&uri), fd);
-    m->requests.ready = ready;
-    m->requests.ready_opaque = opaque;
     g_mutex_unlock(&m->lock);
+    if (!requested && fd >= 0) {
+        close(fd);
+    }
     relay_migration_wake(m, FALSE);
-    return TRUE;
+    return requested;
 }
 
 void snprelay_recover(SnprelayRelay *relay, const char *uri, SnprelayReadyFunc ready,

@@ -19,6 +19,15 @@ static uint64_t wanted(Incoming *in)
     return relay_window_produced(&in->m->window);
 }
 
+static void queue_ack(Incoming *in, uint64_t read)
+{
+    guint8 frame[NATIVE_FRAME_MAX];
+
+    relay_connection_queue(in->connection, frame, relay_native_encode_ack(frame, read));
+    atomic_store(&in->m->acked, read);
+    in->acked_at = g_get_monotonic_time();
+}
+
 void relay_incoming_native_accept(Incoming *in, const NativeHello *hello)
 {
     NativeHello answer = {
@@ -33,6 +42,9 @@ void relay_incoming_native_accept(Incoming *in, const NativeHello *hello)
     relay_native_note_patience(in->m, hello);
     memcpy(answer.session, hello->session, NATIVE_SESSION_SIZE);
     relay_native_queue_hello(in->connection, &answer);
+    if (relay_window_released(&in->m->window) > 0) {
+        queue_ack(in, relay_window_released(&in->m->window)); /* the last one may have been lost */
+    }
     in->data_left = 0;
     in->block_filled = 0; /* a block that was cut comes again from its beginning */
     in->end_seen = FALSE;
@@ -58,9 +70,13 @@ static Outcome take_data(Incoming *in, const NativeFrame *frame, GError **error)
 
     relay_native_decode_data_header(frame->payload, frame->header.length, &first, &blocks);
     room = relay_window_released(&in->m->window) + in->window - wanted(in);
-    if (first != wanted(in) || in->end_seen) {
-        return nonsense(error, "block %" PRIu64 " came%s where block %" PRIu64 " was due", first,
-                        in->end_seen ? " after the end," : "", wanted(in));
+    if (relay_window_total(&in->m->window) != WINDOW_OPEN) {
+        return nonsense(error, "block %" PRIu64 " came after the end, at block %" PRIu64, first,
+                        wanted(in));
+    }
+    if (first != wanted(in)) {
+        return nonsense(error, "block %" PRIu64 " came where block %" PRIu64 " was due", first,
+                        wanted(in));
     }
     if (!in->one_way && blocks > room) {
         return nonsense(error, "%u blocks came where %" PRIu64 " had room (window)", blocks, room);
@@ -224,18 +240,14 @@ static gboolean must_acknowledge(Incoming *in, uint64_t read, gint64 now)
 static Outcome answer(Incoming *in, GError **error)
 {
     uint64_t read = relay_window_released(&in->m->window);
-    gint64 now = g_get_monotonic_time();
-    guint8 frame[NATIVE_FRAME_MAX];
     GError *cause = NULL;
 
     if (in->one_way) {
         atomic_store(&in->m->acked, read);
         return OUTCOME_GOING_ON;
     }
-    if (must_acknowledge(in, read, now)) {
-        in->acked_at = now;
-        relay_connection_queue(in->connection, frame, relay_native_encode_ack(frame, read));
-        atomic_store(&in->m->acked, read);
+    if (must_acknowledge(in, read, g_get_monotonic_time())) {
+        queue_ack(in, read);
     }
     if (relay_connection_flush(in->connection, &cause) == CONNECTION_ERROR) {
         return write_failed(in, cause, error);
@@ -263,13 +275,15 @@ Outcome relay_incoming_native(Incoming *in, GError **error)
     if (outcome == OUTCOME_GOING_ON) {
         outcome = answer(in, error);
     }
-    if (outcome == OUTCOME_GOING_ON && in->end_seen && atomic_load(&in->m->page_ended)) {
-        if (!in->one_way) {
-            queue_done(in);
-        }
-        return OUTCOME_COMPLETED;
-    }
     return outcome;
+}
+
+void relay_incoming_native_done(Incoming *in)
+{
+    if (in->connection && in->end_seen && !in->one_way) {
+        answer(in, NULL);
+        queue_done(in);
+    }
 }
 
 void relay_incoming_native_linger(Incoming *in)

@@ -100,9 +100,6 @@ Outcome relay_incoming_poc(Incoming *in, GError **error)
     if (outcome != OUTCOME_GOING_ON) {
         return outcome;
     }
-    if (atomic_load(&in->m->page_ended)) {
-        return OUTCOME_COMPLETED;
-    }
     if (in->reset) {
         g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_NETWORK,
                     "the source reset the connection after %" PRIu64 " blocks",

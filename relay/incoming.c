@@ -18,7 +18,7 @@
 #define CANDIDATES_MAX 8
 #define LISTEN_FDS_MAX 32
 #define ACCEPT_AGAIN_MS 1000
-#define LAST_CLOSE_MS 1000
+#define LAST_CLOSE_MS 300
 #define ANSWER_MS 5           /* how late an acknowledgement may be while blocks are being read */
 #define STALLED_MS 1000       /* a guest that has read nothing for so long ... */
 #define STALLED_ANSWER_MS 100 /* ... is looked at less often */
@@ -88,12 +88,34 @@ static void take_recover_request(Incoming *in)
     in->m->notify.answer(in->m->notify.opaque, ready, ready_opaque, g_steal_pointer(&error));
 }
 
-static gboolean has_recover_request(Incoming *in)
+/* Nobody carries it out any more. */
+static void refuse_recover_request(Incoming *in)
+{
+    MigrationRequests *requests = &in->m->requests;
+    TransportUri *uri;
+    GError *error = NULL;
+
+    g_mutex_lock(&in->m->lock);
+    uri = g_steal_pointer(&requests->uri);
+    g_mutex_unlock(&in->m->lock);
+    if (uri) {
+        g_set_error(&error, SNPRELAY_ERROR, SNPRELAY_ERROR_STATE,
+                    "the migration ended before it could be recovered");
+        in->m->notify.answer(in->m->notify.opaque, requests->ready, requests->ready_opaque, error);
+        transport_uri_free(uri);
+    }
+}
+
+/* Looked at between arming the wake-up and sleeping. */
+static gboolean has_something_to_do(Incoming *in)
 {
     gboolean has;
 
+    if (!in->completed && relay_migration_has_request(in->m)) {
+        return TRUE;
+    }
     g_mutex_lock(&in->m->lock);
-    has = in->m->requests.uri != NULL || in->m->requests.quit;
+    has = in->m->requests.quit || (!in->completed && in->m->requests.uri);
     g_mutex_unlock(&in->m->lock);
     return has;
 }
@@ -113,7 +135,6 @@ static void accept_connections(Incoming *in)
             g_ptr_array_remove_index(in->candidates, 0);
         }
         in->served = TRUE;
-        in->one_way = in->one_way || transport_stream_is_one_way(stream);
         g_ptr_array_add(in->candidates, relay_candidate_new(in, stream));
     }
     if (error && !g_error_matches(error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK)) {
@@ -156,6 +177,7 @@ static Outcome begin_native(Incoming *in, Candidate *candidate, const NativeHell
     memcpy(in->m->session, hello->session, NATIVE_SESSION_SIZE);
     in->window = (guint32)MIN(own_window(in), hello->window);
     in->connection = relay_candidate_steal(candidate);
+    in->one_way = transport_stream_is_one_way(relay_connection_stream(in->connection));
     outcome = begin(in, in->window, error);
     if (outcome == OUTCOME_GOING_ON && !in->one_way) {
         relay_incoming_native_accept(in, hello);
@@ -195,6 +217,11 @@ static Outcome accept_native(Incoming *in, Candidate *candidate, const NativeHel
                                          : "this session is not known here");
         return OUTCOME_GOING_ON;
     }
+    if (transport_stream_is_one_way(
+            relay_connection_stream(relay_candidate_connection(candidate)))) {
+        relay_candidate_refuse(in, candidate, "a file cannot take up a migration that is going on");
+        return OUTCOME_GOING_ON;
+    }
     if (hello->position > relay_window_produced(&in->m->window)) {
         relay_candidate_refuse(in, candidate, "blocks that are missing here are not offered");
         return OUTCOME_GOING_ON;
@@ -211,6 +238,7 @@ static Outcome accept_poc(Incoming *in, Candidate *candidate, GError **error)
     }
     in->poc = TRUE;
     in->connection = relay_candidate_steal(candidate);
+    in->one_way = transport_stream_is_one_way(relay_connection_stream(in->connection));
     stop_listening(in); /* it cannot come back on this wire */
     return begin(in, own_window(in), error);
 }
@@ -266,10 +294,10 @@ static Outcome look_at_candidates(Incoming *in, GError **error)
     return outcome;
 }
 
-/* Everything has come, was right, and was read: whether the source is there to hear so or not. */
+/* Everything has come, was right, and was read, and the page says so: whether the source is there to hear it or not. */
 static gboolean is_complete(Incoming *in)
 {
-    return in->begun && in->end_seen && atomic_load(&in->m->page_ended);
+    return in->begun && atomic_load(&in->m->page_ended);
 }
 
 /* ---- Waiting --------------------------------------------------------------------------------------- */
@@ -360,8 +388,7 @@ static void wait_for_something(Incoming *in)
         count += (nfds_t)poll_connection(in, pollfds + count);
     }
     relay_wakeup_arm(&in->m->stream_wakeup, WAKEUP_BLOCKS);
-    if ((in->completed || !relay_migration_has_request(in->m)) && !has_recover_request(in) &&
-        !(is_complete(in) && !in->completed)) {
+    if (!has_something_to_do(in) && !(is_complete(in) && !in->completed)) {
         poll(pollfds, count, poll_timeout(in));
     }
     relay_wakeup_disarm(&in->m->stream_wakeup, pollfds[0].revents != 0);
@@ -381,7 +408,7 @@ static Outcome turn_connection(Incoming *in, GError **error)
     Outcome outcome;
 
     if (!in->connection) {
-        return is_complete(in) ? OUTCOME_COMPLETED : OUTCOME_GOING_ON;
+        return OUTCOME_GOING_ON;
     }
     outcome = in->poc ? relay_incoming_poc(in, error) : relay_incoming_native(in, error);
     if (outcome == OUTCOME_LOST || outcome == OUTCOME_PAUSED) {
@@ -414,6 +441,9 @@ static Outcome move_blocks(Incoming *in, GError **error)
     Outcome outcome = OUTCOME_GOING_ON;
 
     while (outcome == OUTCOME_GOING_ON) {
+        if (is_complete(in)) {
+            return OUTCOME_COMPLETED; /* whatever else was asked meanwhile */
+        }
         outcome = relay_migration_requested(in->m, error);
         if (outcome == OUTCOME_PAUSED) {
             outcome = pause_connection(in, error);
@@ -479,12 +509,20 @@ static void leave_poc(Incoming *in, Outcome outcome, const GError *error)
 
 static void end(Incoming *in, Outcome outcome, const GError *error)
 {
+    relay_migration_stop_page(in->m);
+    if (is_complete(in)) {
+        outcome = OUTCOME_COMPLETED; /* it was as soon as the page said so */
+    }
     if (outcome == OUTCOME_COMPLETED) {
         in->completed = TRUE;
         relay_migration_set_checksum(in->m, XXH3_64bits_digest(in->checksum));
         relay_migration_finish(in->m, outcome, NULL);
+        refuse_recover_request(in);
+        if (!in->poc) {
+            relay_incoming_native_done(in);
+        }
         linger(in);
-        if (in->connection) {
+        if (in->connection && !told_to_quit(in)) {
             relay_connection_close_orderly(in->connection, LAST_CLOSE_MS);
         }
         return;
@@ -502,6 +540,7 @@ static void end(Incoming *in, Outcome outcome, const GError *error)
     g_clear_pointer(&in->connection, relay_connection_free);
     stop_listening(in);
     relay_migration_finish(in->m, outcome, error);
+    refuse_recover_request(in);
 }
 
 gpointer relay_incoming_thread(gpointer data)

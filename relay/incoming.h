@@ -82,6 +82,9 @@ Outcome relay_incoming_poc(Incoming *in, GError **error);
 /* Answers HELLO, after which CONNECTION is at a frame's beginning. */
 void relay_incoming_native_accept(Incoming *in, const NativeHello *hello);
 
+/* Everything is read: tells the source, if it is there and waits to hear so. */
+void relay_incoming_native_done(Incoming *in);
+
 /* After completion: reads the source's last frame. */
 void relay_incoming_native_linger(Incoming *in);
 

@@ -113,7 +113,7 @@ static SnprelayInfo *make_info(Migration *m)
     info->wire = m->wire;
     info->blocks = atomic_load(&m->blocks);
     info->bytes = info->blocks * MIGPAGE_BLOCK_SIZE;
-    info->has_acked = m->incoming || g_strcmp0(m->wire, "native") == 0;
+    info->has_acked = m->incoming || m->resumable; /* nobody acknowledges the poc wire, or a file */
     info->acked_bytes = (m->incoming ? info->blocks : atomic_load(&m->acked)) * MIGPAGE_BLOCK_SIZE;
     info->reconnects = m->reconnects;
     info->setup_time = m->activated ? (m->activated - m->started) / 1000 : -1;
@@ -300,7 +300,7 @@ gboolean relay_migration_begin_page(Migration *m, GError **error)
     return m->page_thread != NULL;
 }
 
-static void stop_page(Migration *m)
+void relay_migration_stop_page(Migration *m)
 {
     if (m->page_thread) {
         atomic_store(&m->stop_page, true);
@@ -314,7 +314,7 @@ void relay_migration_finish(Migration *m, Outcome outcome, const GError *error)
 {
     g_autoptr(GError) by_person = NULL;
 
-    stop_page(m);
+    relay_migration_stop_page(m);
     if (outcome != OUTCOME_COMPLETED) {
         migpage_abandon(m->page);
     }

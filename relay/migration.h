@@ -138,6 +138,9 @@ gboolean relay_migration_has_request(Migration *migration);
 /* Stream thread, once both sides know each other: begins on the page and starts the page thread. */
 gboolean relay_migration_begin_page(Migration *migration, GError **error);
 
+/* Stream thread: stops the page thread, if it runs. Afterwards page_ended does not change. */
+void relay_migration_stop_page(Migration *migration);
+
 /* Stream thread: stops the page thread, gives the page up unless it ended well, and makes the last event of OUTCOME. */
 void relay_migration_finish(Migration *migration, Outcome outcome, const GError *error);
 

@@ -314,6 +314,10 @@ Outcome relay_outgoing_native(Outgoing *o, GError **error)
         Outcome outcome = relay_migration_requested(o->m, error);
         GError *cause = NULL;
 
+        if (outcome == OUTCOME_CANCELLED && !o->one_way &&
+            read_frames(o, NULL) == OUTCOME_COMPLETED) {
+            outcome = OUTCOME_COMPLETED; /* the destination's word came first */
+        }
         /* While there is always something to send nothing is polled: then look now and then. */
         if (outcome == OUTCOME_GOING_ON && !o->one_way &&
             (o->readable || ++turns % TURNS_A_READ == 0)) {

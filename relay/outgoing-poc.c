@@ -12,6 +12,7 @@
 #include "relay/wire-poc.h"
 
 #define BLOCKS_A_WRITE 128
+#define CLOSE_AGAIN_MS 10
 
 static void queue_header(Outgoing *o, uint64_t value)
 {
@@ -133,14 +134,19 @@ static Outcome check_patience(Outgoing *o, int *timeout_ms, GError **error)
 /* Says that nothing more will come, once the end is written. */
 static Outcome half_close(Outgoing *o, GError **error)
 {
+    g_autoptr(GError) reason = NULL;
+
     if (!o->end_queued || o->end_time || !relay_connection_is_flushed(o->connection)) {
         return OUTCOME_GOING_ON;
     }
-    o->end_time = g_get_monotonic_time();
-    if (!transport_stream_shutdown(relay_connection_stream(o->connection), error)) {
-        g_prefix_error(error, "connection broke: ");
+    if (!transport_stream_shutdown(relay_connection_stream(o->connection), &reason)) {
+        if (g_error_matches(reason, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK)) {
+            return OUTCOME_GOING_ON; /* TLS: its closing alert finds no room yet */
+        }
+        g_propagate_prefixed_error(error, g_steal_pointer(&reason), "connection broke: ");
         return OUTCOME_FAILED;
     }
+    o->end_time = g_get_monotonic_time();
     return o->one_way ? OUTCOME_COMPLETED : OUTCOME_GOING_ON;
 }
 
@@ -173,6 +179,6 @@ Outcome relay_outgoing_poc(Outgoing *o, GError **error)
         if (outcome != OUTCOME_GOING_ON) {
             return outcome;
         }
-        relay_outgoing_wait(o, timeout_ms);
+        relay_outgoing_wait(o, o->end_queued && !o->end_time ? CLOSE_AGAIN_MS : timeout_ms);
     }
 }

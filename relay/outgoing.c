@@ -63,24 +63,25 @@ static gboolean has_output(Outgoing *o)
             (relay_outgoing_all_sent(o) && !o->end_queued));
 }
 
-static int limit_timeout(Outgoing *o, int timeout_ms)
-{
-    uint64_t rate = atomic_load_explicit(&o->m->max_bandwidth, memory_order_relaxed);
-    void *start;
-
-    if (rate == 0 || relay_window_peek(&o->m->window, o->sent, &start) == 0) {
-        return timeout_ms;
-    }
-    /* Blocks are there and may not go: the bucket, or credit that an acknowledgement will bring. */
-    return MIN((unsigned)timeout_ms, (unsigned)MAX(relay_rate_limit_wait(&o->limit, rate), 1));
-}
-
 /* A new block is no reason to wake while what was queued is not written, or while there is no credit. */
 static WakeupFor reason_to_wake(Outgoing *o)
 {
     gboolean credit = relay_window_released(&o->m->window) + o->peer_window > o->sent;
 
     return relay_connection_is_flushed(o->connection) && credit ? WAKEUP_BLOCKS : WAKEUP_COMMANDS;
+}
+
+static int limit_timeout(Outgoing *o, int timeout_ms)
+{
+    uint64_t rate = atomic_load_explicit(&o->m->max_bandwidth, memory_order_relaxed);
+    void *start;
+
+    if (rate == 0 || relay_window_peek(&o->m->window, o->sent, &start) == 0 ||
+        reason_to_wake(o) != WAKEUP_BLOCKS) {
+        return timeout_ms;
+    }
+    /* Blocks are there and only the bucket holds them back. */
+    return MIN((unsigned)timeout_ms, (unsigned)MAX(relay_rate_limit_wait(&o->limit, rate), 1));
 }
 
 void relay_outgoing_wait(Outgoing *o, int timeout_ms)
@@ -147,6 +148,12 @@ static Outcome connect_once(Outgoing *o, gint64 deadline, GError **error)
     o->connection = relay_connection_new(stream);
     o->readable = TRUE;
     o->one_way = transport_stream_is_one_way(stream);
+    if (o->one_way && o->accepted) {
+        g_clear_pointer(&o->connection, relay_connection_free);
+        g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_INVALID,
+                    "%s answers nothing: a paused migration cannot go on there", o->m->uri->text);
+        return OUTCOME_REFUSED;
+    }
     relay_migration_set_resumable(o->m, !o->poc && !o->one_way);
     o->end_queued = FALSE;
     if (o->poc) {
@@ -201,7 +208,7 @@ static Outcome connect_first(Outgoing *o, GError **error)
         g_clear_error(error);
         outcome = prefer_request(o, connect_once(o, deadline, error), error);
         if (outcome != OUTCOME_LOST || !o->connection || o->m->uri->kind == TRANSPORT_FD ||
-            g_get_monotonic_time() >= deadline) {
+            o->m->uri->kind == TRANSPORT_EXEC || g_get_monotonic_time() >= deadline) {
             break;
         }
         g_clear_error(&broken);
@@ -235,6 +242,14 @@ static gboolean take_resume_request(Outgoing *o)
     }
     g_mutex_unlock(&o->m->lock);
     return resume;
+}
+
+/* One that came while another attempt was about to succeed must not undo a later pause. */
+static void forget_resume_request(Outgoing *o)
+{
+    g_mutex_lock(&o->m->lock);
+    o->m->requests.resume = FALSE;
+    g_mutex_unlock(&o->m->lock);
 }
 
 /* One attempt to go on with the session. LOST: worth another; PAUSED: only when a person says so. */
@@ -298,6 +313,9 @@ static Outcome reconnect(Outgoing *o, Outcome outcome, GError **error)
             continue;
         }
         outcome = try_again(o, error);
+        if (outcome == OUTCOME_GOING_ON) {
+            forget_resume_request(o);
+        }
         retry_ms = CLAMP(retry_ms * 2, FIRST_RETRY_MS, LONGEST_RETRY_MS);
     }
     return outcome;

@@ -13,7 +13,8 @@
 #define SEE_INCOMING_MS                                                                            \
     200 /* what a guest gets to see *incoming* in when there is no block to wait for */
 #define CACHE_LINE 64
-#define CHECK_MS 100 /* how often a page is looked at while nothing is wanted of its guest */
+#define CHECK_MS                                                                                   \
+    100 /* how often a destination's page is looked at while there is nothing to give */
 
 static gboolean must_stop(Migration *m)
 {
@@ -102,6 +103,7 @@ static gboolean source_page(Migration *m, MigPageWait *wait, GError **error)
             break;
         case MIGPAGE_END:
             relay_window_finish(&m->window);
+            atomic_store(&m->page_ended, true);
             return TRUE;
         case MIGPAGE_ERROR:
             return FALSE;
@@ -182,7 +184,11 @@ static gboolean destination_page(Migration *m, MigPageWait *wait, GError **error
             if (next == 0 && !let_guest_look(m, begun)) {
                 break;
             }
-            return migpage_complete(m->page, error);
+            if (!migpage_complete(m->page, error)) {
+                return FALSE;
+            }
+            atomic_store(&m->page_ended, true);
+            return TRUE;
         } else {
             wait_for_block(m, next);
         }
@@ -202,8 +208,7 @@ gpointer relay_page_thread(gpointer data)
     set_waiting(m, -1);
     if (!ok) {
         relay_migration_fail(m, error);
-    } else if (!must_stop(m)) {
-        atomic_store(&m->page_ended, true);
+    } else {
         relay_wakeup_signal(&m->stream_wakeup);
     }
     return NULL;

@@ -2,6 +2,7 @@
 /* Starting a migration: everything that can be refused is refused first, then the page is asked for, then it runs. */
 #include "relay/relay.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
@@ -105,6 +106,30 @@ TransportUri *relay_check_uri(SnprelayRelay *relay, const char *text, GError **e
     return g_steal_pointer(&uri);
 }
 
+/* A number must be of a descriptor that was handed to the program: ours are all closed on exec, and not to be taken. */
+static gboolean check_inherited(int number, GError **error)
+{
+    int flags = fcntl(number, F_GETFD);
+
+    if (flags >= 0 && !(flags & FD_CLOEXEC)) {
+        return TRUE;
+    }
+    g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_INVALID,
+                flags < 0 ? "file descriptor %d is not open: was it inherited?"
+                          : "file descriptor %d is in use by this program itself",
+                number);
+    return FALSE;
+}
+
+int relay_take_inherited(const TransportUri *uri, int fd)
+{
+    if (uri->kind != TRANSPORT_FD || fd >= 0 || uri->fd_number < 0) {
+        return fd;
+    }
+    fcntl(uri->fd_number, F_SETFD, FD_CLOEXEC);
+    return uri->fd_number;
+}
+
 gboolean relay_take_descriptor(SnprelayRelay *relay, const TransportUri *uri, int *fd,
                                GError **error)
 {
@@ -115,8 +140,8 @@ gboolean relay_take_descriptor(SnprelayRelay *relay, const TransportUri *uri, in
         return TRUE;
     }
     if (uri->fd_number >= 0) {
-        *fd = uri->fd_number;
-        return TRUE;
+        return check_inherited(uri->fd_number,
+                               error); /* it is taken when nothing can be refused any more */
     }
     if (!g_hash_table_steal_extended(relay->descriptors, uri->fd_name, &name, &number)) {
         g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_INVALID,
@@ -168,6 +193,20 @@ static gboolean prepare(Migration *m, GError **error)
            (m->incoming || relay_window_init(&m->window, m->parameters->window, error));
 }
 
+/* A completed destination may still listen for a source that missed the end: its port is wanted now. */
+static void settle(SnprelayRelay *relay)
+{
+    Migration *last = relay->migration;
+
+    if (last && last->stream_thread) {
+        g_mutex_lock(&last->lock);
+        last->requests.quit = TRUE;
+        g_mutex_unlock(&last->lock);
+        relay_migration_wake(last, TRUE);
+        g_thread_join(g_steal_pointer(&last->stream_thread));
+    }
+}
+
 /* Takes PAGE over. */
 static gboolean run(SnprelayMapRequest *request, MigPage *page, GError **error)
 {
@@ -189,6 +228,8 @@ static gboolean run(SnprelayMapRequest *request, MigPage *page, GError **error)
         relay_migration_free(m);
         return FALSE;
     }
+    m->fd = relay_take_inherited(m->uri, m->fd);
+    settle(relay);
     if (m->incoming) {
         m->ready = request->ready;
         m->ready_opaque = request->ready_opaque;

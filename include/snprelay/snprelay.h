@@ -190,7 +190,8 @@ SNPRELAY_PUBLIC gboolean snprelay_pause(SnprelayRelay *relay, GError **error);
 /* Gives up what runs. Without a migration it does nothing, as QEMU's migrate_cancel. Returns at once. */
 SNPRELAY_PUBLIC void snprelay_cancel(SnprelayRelay *relay);
 
-/* Tells that the guest is gone (its machine ended or was reset): a migration that runs fails with REASON. */
+/* Tells that the guest is gone (its machine ended or was reset), or that for another reason of the embedder's a migration that
+ * runs must fail with REASON. */
 SNPRELAY_PUBLIC void snprelay_guest_gone(SnprelayRelay *relay, const char *reason);
 
 /* A snapshot; free with snprelay_info_free(). Any thread. */

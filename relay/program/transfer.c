@@ -16,8 +16,6 @@ typedef struct Transfer {
     SnprelayRelay *relay;
     ProgressLine *line;
     guint give_up_timer; /* while paused */
-    gboolean timed_out;  /* it was cancelled because nobody is here to act on a pause */
-    gboolean cancelled;
     int status;
 } Transfer;
 
@@ -33,8 +31,8 @@ static gboolean give_up(gpointer data)
     Transfer *transfer = data;
 
     transfer->give_up_timer = 0;
-    transfer->timed_out = TRUE;
-    snprelay_cancel(transfer->relay);
+    snprelay_guest_gone(transfer->relay,
+                        "the connection stayed broken for longer than reconnect-timeout");
     return G_SOURCE_REMOVE;
 }
 
@@ -121,8 +119,12 @@ static void on_ready(SnprelayRelay *relay, const GError *error, gpointer opaque)
 static gboolean on_signal(gpointer data)
 {
     Transfer *transfer = data;
+    g_autoptr(SnprelayInfo) info = snprelay_query(transfer->relay);
 
-    transfer->cancelled = TRUE;
+    if (info->status == SNPRELAY_STATUS_COMPLETED) {
+        g_main_loop_quit(
+            transfer->loop); /* only a source that missed the end is still waited for */
+    }
     snprelay_cancel(transfer->relay);
     return G_SOURCE_CONTINUE;
 }
@@ -143,10 +145,6 @@ static int report(Transfer *transfer)
             printf("completed: %s\n", summary);
         }
         return EXIT_COMPLETED;
-    }
-    if (transfer->timed_out && !transfer->cancelled) {
-        g_printerr("snprelay: error: paused for longer than reconnect-timeout, given up\n");
-        return EXIT_FAILED;
     }
     g_printerr("snprelay: error: %s: %s\n", snprelay_status_name(info->status),
                info->error_desc ? info->error_desc : "no reason is known");

@@ -291,7 +291,7 @@ class IncomingTest(NativePeerTest):
         peer.give(make_blocks(2))
         self.relay.wait_error(r"paused: .* silent for 1 s \(peer-timeout\)")
         self.assertEqual(self.relay.wait(), 1)
-        self.assertIn("given up", self.relay.errors)
+        self.assertIn("stayed broken for longer than reconnect-timeout", self.relay.errors)
 
     def test_keep_alive(self):
         """A source whose guest does nothing, but that says so, is kept."""
@@ -469,7 +469,7 @@ class OutgoingTest(NativePeerTest):
         self.relay.wait_error("paused: paused at the destination")
         self.assertEqual(self.source.registers()[0], RUNNING)
         self.assertEqual(self.relay.wait(), 1)
-        self.assertIn("given up", self.relay.errors)
+        self.assertIn("stayed broken for longer than reconnect-timeout", self.relay.errors)
 
     def test_keep_alive(self):
         peer = self.start("--peer-timeout", "1", misbehave="stop:0")
