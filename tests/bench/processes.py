@@ -112,7 +112,8 @@ class Process:
     def kill(self):
         if self.status is None:
             os.kill(self.pid, signal.SIGKILL)
-            self.wait()
+            if self._pidfd >= 0:
+                self.wait()
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
