@@ -4,7 +4,7 @@
  *
  * A guest's vCPU answers within a microsecond while it runs, and may not answer for hours. So a wait is hot at first and
  * then sleeps in proportion to how long nothing has happened: a block that comes after a pause waits for at most about a
- * hundredth of that pause, and a guest that does nothing costs a few hundred wake-ups a second.
+ * hundredth of that pause, and a guest that does nothing costs about two hundred wake-ups a second.
  */
 #ifndef MIGPAGE_WAIT_H
 #define MIGPAGE_WAIT_H
@@ -44,6 +44,6 @@ static inline void migpage_wait_reset(MigPageWait *wait)
  * happened, in us (0 while it is too short to tell). */
 gint64 migpage_wait_turn(MigPageWait *wait);
 
-#define MIGPAGE_WAIT_LONGEST_US 2000
+#define MIGPAGE_WAIT_LONGEST_US 5000
 
 #endif
