@@ -28,10 +28,10 @@ typedef enum TransportTristate { TRANSPORT_AUTO, TRANSPORT_ON, TRANSPORT_OFF } T
 /* Made by transport_uri_parse(); read-only afterwards, so it may be used from any thread. */
 typedef struct TransportUri {
     TransportKind kind;
-    char *text;              /* as given */
-    char *host;              /* tcp: "" is any address when listening; no brackets */
-    guint16 port;            /* tcp: 0 only for listening */
-    guint16 port_to;         /* tcp: last port to try when listening; 0 when not given */
+    char *text;      /* as given */
+    char *host;      /* tcp: "" is any address when listening; no brackets */
+    guint16 port;    /* tcp: 0 only for listening */
+    guint16 port_to; /* tcp: last port to try when listening; 0 when not given */
     TransportTristate ipv4, ipv6;
     gboolean keep_alive;     /* tcp */
     char *path;              /* unix, file */
@@ -55,7 +55,8 @@ gboolean transport_uri_is_local(const TransportUri *uri);
 
 /* ---- Options --------------------------------------------------------------------------------------- */
 
-typedef struct TransportTls TransportTls; /* tls.c: loaded credentials; reference counted, immutable */
+typedef struct TransportTls
+    TransportTls; /* tls.c: loaded credentials; reference counted, immutable */
 
 /*
  * Loads DIRECTORY (QEMU's tls-creds-x509 layout) for a SERVER or a client. HOSTNAME: name to verify (client; NULL: the
@@ -69,9 +70,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(TransportTls, transport_tls_unref)
 
 typedef struct TransportOptions {
     GCancellable *cancellable; /* may be NULL */
-    gint64 deadline;           /* g_get_monotonic_time() units, us; 0: none. Not used by listening itself. */
-    TransportTls *tls;         /* NULL: plain */
-    int fd;                    /* fd: the descriptor to use (taken over in any case), -1: uri->fd_number (taken over
+    gint64 deadline; /* g_get_monotonic_time() units, us; 0: none. Not used by listening itself. */
+    TransportTls *tls; /* NULL: plain */
+    int fd; /* fd: the descriptor to use (taken over in any case), -1: uri->fd_number (taken over
                                 * on success). Other kinds of URI leave it alone. */
     gboolean allow_exec;
 } TransportOptions;

@@ -375,7 +375,11 @@ static const AbandonCase abandon_cases[] = {
     {MIGPAGE_SOURCE, {0, 0}, FALSE, {2, 5}, {0, 5}},     /* the guest may have seen it: given up */
     {MIGPAGE_SOURCE, {3, 5}, FALSE, {2, 5}, {0, 5}},
     {MIGPAGE_SOURCE, {0, 0}, FALSE, {2, 4}, {0, 4}},
-    {MIGPAGE_SOURCE, {0, 0}, FALSE, {3, 5}, {0, 0}}, /* the guest has completed: it can start over */
+    {MIGPAGE_SOURCE,
+     {0, 0},
+     FALSE,
+     {3, 5},
+     {0, 0}}, /* the guest has completed: it can start over */
     {MIGPAGE_SOURCE, {0, 0}, FALSE, {3, 4}, {0, 0}},
     {MIGPAGE_SOURCE, {0, 0}, FALSE, {0, 0}, {0, 0}}, /* the guest was reset */
     {MIGPAGE_SOURCE, {0, 0}, FALSE, {9, 9}, {0, 9}},
