@@ -7,6 +7,9 @@
  * released, so it can be sent from here any number of times; this is what a resume stands on.
  *
  *     released <= given or sent <= produced <= released + capacity
+ *
+ * The ring consists of segments that are used in the order in which they become free, the last one first: memory that
+ * was just in use is still in the processor's cache, and a window of which only a part is needed stays small.
  */
 #ifndef RELAY_WINDOW_H
 #define RELAY_WINDOW_H
@@ -15,9 +18,21 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#define WINDOW_SEGMENT_BLOCKS 64 /* so many blocks, from a multiple on, lie in one piece */
+
 typedef struct Window {
     guint8 *blocks;
-    uint64_t capacity;                          /* in blocks */
+    uint64_t capacity; /* in blocks */
+    uint64_t segments;
+    uint64_t mask;   /* of the table below */
+    guint32 *places; /* where the N-th segment of the stream is, at N & mask */
+
+    /* The producer's. */
+    guint32 *free; /* places that are not in use; the last one is taken next */
+    uint64_t free_count;
+    uint64_t opened,
+        closed; /* segments of the stream that were given a place, that were taken theirs */
+
     _Alignas(64) atomic_uint_fast64_t produced; /* shared; written by the producer */
     _Alignas(64) atomic_uint_fast64_t released; /* shared; written by the consumer */
     _Alignas(64) atomic_uint_fast64_t
@@ -45,7 +60,8 @@ static inline uint64_t relay_window_total(Window *window)
     return atomic_load_explicit(&window->total, memory_order_acquire);
 }
 
-/* Producer: how many blocks have room, of those the number that lie in one piece from *START on. */
+/* Producer: how many blocks have room, of those the number that lie in one piece from *START on. It stays there until it
+ * is produced. */
 uint64_t relay_window_room(Window *window, void **start);
 
 /* Producer: COUNT blocks that were written at *START are there. */

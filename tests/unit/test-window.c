@@ -33,8 +33,8 @@ static void test_sizes(void **state)
 
         must_init(&window, sizes[i][0]);
         assert_true(window.capacity == sizes[i][1]);
-        assert_true(relay_window_room(&window, &start) == window.capacity);
-        assert_ptr_equal(start, window.blocks);
+        assert_true(relay_window_room(&window, &start) ==
+                    MIN(window.capacity, WINDOW_SEGMENT_BLOCKS));
         assert_true(relay_window_peek(&window, 0, &start) == 0);
         assert_true(relay_window_produced(&window) == 0);
         assert_true(relay_window_released(&window) == 0);
@@ -94,30 +94,38 @@ static unsigned fill(Window *window, uint64_t *next)
     return pieces;
 }
 
-/* Every capacity, every place in the ring where a piece may begin and end. */
+/* What is in the window lies in pieces that end with their segment or with what there is. */
+static void check_blocks(Window *window, uint64_t released, uint64_t next)
+{
+    for (uint64_t number = released; number < next; number++) {
+        guint8 *start;
+        uint64_t count = relay_window_peek(window, number, (void **)&start);
+
+        assert_true(count ==
+                    MIN(next - number, WINDOW_SEGMENT_BLOCKS - number % WINDOW_SEGMENT_BLOCKS));
+        assert_true(is_block(start, number));
+        assert_true(is_block(start + (count - 1) * MIGPAGE_BLOCK_SIZE, number + count - 1));
+    }
+}
+
+/* Capacities beside a segment's, and every place in one where the window may begin and end. */
 static void test_wrap(void **state)
 {
+    static const uint64_t capacities[] = {1, 2, 3, 7, 63, 64, 65, 127, 128, 129, 130};
+
     (void)state;
-    for (uint64_t capacity = 1; capacity <= 7; capacity++) {
-        for (uint64_t step = 1; step <= capacity; step++) {
-            uint64_t next = 0;
+    for (size_t i = 0; i < G_N_ELEMENTS(capacities); i++) {
+        uint64_t capacity = capacities[i];
+
+        for (uint64_t step = 1; step <= capacity; step += 1 + step / 3) {
+            uint64_t next = 0, released;
             Window window;
 
             must_init(&window, capacity * MIGPAGE_BLOCK_SIZE);
-            for (uint64_t released = 0; released < 40; released += step) {
-                unsigned pieces = fill(&window, &next);
-
-                assert_in_range(pieces, 1, 2);
+            for (released = 0; released < 4 * WINDOW_SEGMENT_BLOCKS; released += step) {
+                assert_in_range(fill(&window, &next), 1, capacity / WINDOW_SEGMENT_BLOCKS + 2);
                 assert_true(next == released + capacity);
-                for (uint64_t number = released; number < next; number++) {
-                    guint8 *start;
-                    uint64_t count = relay_window_peek(&window, number, (void **)&start);
-
-                    assert_true(count == MIN(next - number, capacity - number % capacity));
-                    for (uint64_t i = 0; i < count; i++) {
-                        assert_true(is_block(start + i * MIGPAGE_BLOCK_SIZE, number + i));
-                    }
-                }
+                check_blocks(&window, released, next);
                 relay_window_release(&window, released + step);
                 assert_true(relay_window_released(&window) == released + step);
             }
@@ -126,6 +134,27 @@ static void test_wrap(void **state)
             relay_window_clear(&window);
         }
     }
+}
+
+/* Of a large window only so much memory is used as is needed at once. */
+static void test_small_while_little_is_kept(void **state)
+{
+    const uint64_t kept = 3 * WINDOW_SEGMENT_BLOCKS;
+    guint8 *lowest = NULL, *highest = NULL, *start;
+    Window window;
+
+    (void)state;
+    must_init(&window, UINT64_C(1) << 30);
+    for (uint64_t number = 0; number < 1000 * WINDOW_SEGMENT_BLOCKS; number++) {
+        assert_true(relay_window_room(&window, (void **)&start) > 0);
+        lowest = lowest ? MIN(lowest, start) : start;
+        highest = MAX(highest, start);
+        relay_window_produce(&window, 1);
+        relay_window_release(&window, number < kept ? 0 : number - kept);
+    }
+    assert_true((uint64_t)(highest - lowest) <=
+                (kept + 2 * WINDOW_SEGMENT_BLOCKS) * MIGPAGE_BLOCK_SIZE);
+    relay_window_clear(&window);
 }
 
 static void test_release_never_goes_back(void **state)
@@ -204,7 +233,7 @@ static uint64_t consume_all(Window *window)
 static void test_two_threads(void **state)
 {
     static const uint64_t runs[][2] = {
-        {3, STRESS_BLOCKS}, {1, STRESS_BLOCKS / 20}, {8, STRESS_BLOCKS / 5}};
+        {3, STRESS_BLOCKS}, {1, STRESS_BLOCKS / 20}, {8, STRESS_BLOCKS / 5}, {200, STRESS_BLOCKS}};
 
     (void)state;
     for (size_t i = 0; i < G_N_ELEMENTS(runs); i++) {
@@ -225,8 +254,11 @@ static void test_two_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),       cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_wrap),        cmocka_unit_test(test_release_never_goes_back),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_wrap),
+        cmocka_unit_test(test_release_never_goes_back),
+        cmocka_unit_test(test_small_while_little_is_kept),
         cmocka_unit_test(test_two_threads),
     };
 
