@@ -3,9 +3,7 @@
 #ifndef RELAY_INCOMING_H
 #define RELAY_INCOMING_H
 
-#define XXH_STATIC_LINKING_ONLY
-#include <xxhash.h>
-
+#include "relay/checksum.h"
 #include "relay/connection.h"
 #include "relay/migration.h"
 

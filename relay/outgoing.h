@@ -3,9 +3,7 @@
 #ifndef RELAY_OUTGOING_H
 #define RELAY_OUTGOING_H
 
-#define XXH_STATIC_LINKING_ONLY
-#include <xxhash.h>
-
+#include "relay/checksum.h"
 #include "relay/connection.h"
 #include "relay/migration.h"
 #include "relay/rate-limit.h"
