@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <linux/vm_sockets.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 
 /*
@@ -13,6 +15,14 @@
  * room.
  */
 #define UNIX_RETRY_US 10000
+
+/*
+ * A peer so near needs no long queue in the kernel: with a short one its bytes are still in the
+ * processor's cache when they are taken out. Enough for 5 GB/s there; farther away the kernel knows
+ * best.
+ */
+#define NEAR_RTT_US 100
+#define NEAR_QUEUE_BYTES (256 * 1024)
 
 /* What the kernel's word for it leaves open. */
 static const char *hint_for(const TransportAddress *address, int number)
@@ -156,6 +166,18 @@ static gboolean check_uri(const TransportUri *uri, GError **error)
     return !wrong;
 }
 
+static void shorten_queue_to_near_peer(int fd)
+{
+    static const int bytes = NEAR_QUEUE_BYTES;
+    struct tcp_info info = {0};
+    socklen_t length = sizeof info;
+
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 && info.tcpi_rtt > 0 &&
+        info.tcpi_rtt <= NEAR_RTT_US) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    }
+}
+
 static TransportStream *connect_socket(const TransportUri *uri, const TransportOptions *options,
                                        GError **error)
 {
@@ -175,6 +197,7 @@ static TransportStream *connect_socket(const TransportUri *uri, const TransportO
     }
     if (uri->kind == TRANSPORT_TCP) {
         transport_bind_tune(fd, uri->keep_alive);
+        shorten_queue_to_near_peer(fd);
     }
     return transport_stream_new_socket(fd, transport_address_peer_uri(fd), uri->text);
 }
