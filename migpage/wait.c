@@ -10,25 +10,20 @@
 
 #include <sched.h>
 #include <sys/prctl.h>
-#include <time.h>
+
+#include "migpage/crowd.h"
 
 #define SPINS_BETWEEN_CLOCKS 64 /* the clock costs as much as several looks at the page */
-#define HOT_US 10 /* spin for this long: many times what a running guest needs for a block */
+#define HOT_US 30 /* spin for this long: many times what a running guest needs for a block */
 #define SHORTEST_NAP_US 20
 #define IDLE_PER_NAP 100 /* sleep for a hundredth of the time that nothing has happened */
+#define LATE_US 50       /* running again so late may mean that others were in front ... */
+#define LONG_US 100000   /* ... or, in so long a wait, that the processor slept deeply */
+#define LOOK_US 5000     /* how often they are counted */
 #define LONE_BLOCKS 2    /* so few blocks a sleep are no burst */
 #define LONE_US 1000     /* a guest that takes longer has other reasons */
 #define PATIENCE_MIN 16
 #define PATIENCE_MAX 4096
-
-static inline void cpu_relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
 
 void migpage_wait_init(MigPageWait *wait, gboolean busy)
 {
@@ -72,31 +67,41 @@ void migpage_wait_woken(MigPageWait *wait)
     }
 }
 
-static void nap(gint64 us)
+/* Whoever runs again late after a sleep may have had to queue for the processor. */
+static void look_at_crowd(MigPageWait *wait, gint64 now)
 {
-    struct timespec time = {.tv_sec = 0, .tv_nsec = us * 1000};
+    gboolean queued = wait->nap_end != 0 && now - wait->nap_end >= LATE_US;
 
-    nanosleep(&time, NULL);
+    if (now - wait->looked >= LOOK_US && now - wait->idle_since < LONG_US &&
+        (queued || wait->crowded_nap > 0)) {
+        wait->crowded_nap = MAX(migpage_crowd_nap(), wait->crowded_nap / 2); /* it comes and goes */
+        wait->looked = now;
+    }
+    wait->nap_end = 0;
 }
 
 gint64 migpage_wait_turn(MigPageWait *wait)
 {
-    gint64 idle;
+    gint64 now, idle, nap;
 
-    cpu_relax();
+    migpage_relax();
     if (++wait->spins % SPINS_BETWEEN_CLOCKS != 0) {
         return 0;
     }
+    now = g_get_monotonic_time();
     if (wait->idle_since == 0) {
-        wait->idle_since = g_get_monotonic_time();
+        wait->idle_since = now;
         return 0;
     }
-    idle = g_get_monotonic_time() - wait->idle_since;
-    if (wait->busy || idle < HOT_US) {
-        return idle;
+    look_at_crowd(wait, now);
+    idle = now - wait->idle_since;
+    if (wait->busy || (idle < HOT_US && wait->crowded_nap == 0)) {
+        return 0;
     }
+    nap = CLAMP(idle / IDLE_PER_NAP, SHORTEST_NAP_US, MIGPAGE_WAIT_LONGEST_US);
+    nap = MAX(nap, wait->crowded_nap);
     wait->slept = TRUE;
-    nap(CLAMP(idle / IDLE_PER_NAP, SHORTEST_NAP_US, MIGPAGE_WAIT_LONGEST_US));
-    wait->spins = SPINS_BETWEEN_CLOCKS - 1; /* after a nap, look once and read the clock again */
-    return idle;
+    wait->nap_end = now + nap;
+    wait->spins = SPINS_BETWEEN_CLOCKS - 1; /* after the nap, look once and read the clock again */
+    return nap;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How to wait for a guest: the one place that decides between spinning and sleeping.
+ * How to wait for a guest: the one place that decides between spinning and sleeping. The sleeping is the caller's.
  *
  * A guest's vCPU answers within a microsecond while it runs, and may not answer for hours. So a wait is hot at first and
  * then sleeps in proportion to how long nothing has happened: a block that comes after a pause waits for at most about a
- * hundredth of that pause, and a guest that does nothing costs about two hundred wake-ups a second.
+ * hundredth of that pause, and a guest that does nothing costs about 125 wake-ups a second. Where many more threads want
+ * to run than there are processors, waits are longer: it is the guests that must run.
  */
 #ifndef MIGPAGE_WAIT_H
 #define MIGPAGE_WAIT_H
@@ -16,6 +17,11 @@ typedef struct MigPageWait {
     unsigned spins;    /* turns since the guest last acted */
     gint64 idle_since; /* us, monotonic; 0 until the clock was first read in this wait */
     gboolean slept;    /* in this wait */
+
+    /* Whether the processors are crowded, see wait.c. */
+    gint64 nap_end;     /* us, monotonic: when the last sleep was to end; 0: that was looked at */
+    gint64 looked;      /* us, monotonic: when that was last asked for */
+    gint64 crowded_nap; /* us: sleep for at least so long; 0: no crowd */
 
     /* Whether we keep our guest off its processor, see wait.c. */
     unsigned blocks;        /* since the last sleep */
@@ -40,10 +46,20 @@ static inline void migpage_wait_reset(MigPageWait *wait)
     wait->idle_since = 0;
 }
 
-/* The guest has not acted: spins or sleeps a little (at most MIGPAGE_WAIT_LONGEST_US). Returns how long nothing has
- * happened, in us (0 while it is too short to tell). */
+/* The guest has not acted. Returns for how long to sleep before the next look, in us (at most MIGPAGE_WAIT_LONGEST_US, or
+ * MIGPAGE_CROWD_LONGEST_US in a crowd); 0: look again at once. */
 gint64 migpage_wait_turn(MigPageWait *wait);
 
-#define MIGPAGE_WAIT_LONGEST_US 5000
+/* One turn of a spinning loop. */
+static inline void migpage_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+#define MIGPAGE_WAIT_LONGEST_US 8000
 
 #endif

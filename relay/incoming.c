@@ -9,16 +9,17 @@
 #include "relay/incoming.h"
 
 #include <glib/gstdio.h>
-#include <poll.h>
 #include <string.h>
 
 #include "migpage/layout.h"
 #include "relay/native-stream.h"
+#include "relay/page-thread.h"
 
 #define CANDIDATES_MAX 8
 #define LISTEN_FDS_MAX 32
 #define ACCEPT_AGAIN_MS 1000
 #define LAST_CLOSE_MS 300
+#define TURNS_A_POLL 8        /* while the page always has something to do */
 #define ANSWER_MS 5           /* how late an acknowledgement may be while blocks are being read */
 #define STALLED_MS 1000       /* a guest that has read nothing for so long ... */
 #define STALLED_ANSWER_MS 100 /* ... is looked at less often */
@@ -150,7 +151,7 @@ static void accept_connections(Incoming *in)
 static Outcome begin(Incoming *in, uint64_t window_blocks, GError **error)
 {
     if (!relay_window_init(&in->m->window, window_blocks * MIGPAGE_BLOCK_SIZE, error) ||
-        !relay_migration_begin_page(in->m, error)) {
+        !relay_page_begin(in->m, error)) {
         return OUTCOME_FAILED;
     }
     in->begun = TRUE;
@@ -337,7 +338,7 @@ static int answer_timeout(Incoming *in)
     return stalled ? STALLED_ANSWER_MS : ANSWER_MS;
 }
 
-static int poll_timeout(Incoming *in)
+static int stream_timeout(Incoming *in)
 {
     gint64 left = earliest_deadline(in) - g_get_monotonic_time();
     int timeout = (int)CLAMP(left / G_TIME_SPAN_MILLISECOND + 1, 0, G_MAXINT);
@@ -363,42 +364,81 @@ static int poll_connection(Incoming *in, struct pollfd *pollfds)
     return relay_connection_pollfds(in->connection, wants_bytes(in), pollfds);
 }
 
-static void wait_for_something(Incoming *in)
-{
-    struct pollfd pollfds[1 + LISTEN_FDS_MAX + 2 * (CANDIDATES_MAX + 1)];
-    nfds_t count = 1, listeners, source;
+typedef struct Polled {
+    struct pollfd fds[1 + LISTEN_FDS_MAX + 2 * (CANDIDATES_MAX + 1)];
+    nfds_t listeners_end, source,
+        count; /* listeners from 1 on; behind the candidates' the source's */
+} Polled;
 
-    pollfds[0] = (struct pollfd){.fd = in->m->stream_wakeup.fd, .events = POLLIN};
+static void collect_pollfds(Incoming *in, Polled *polled)
+{
+    nfds_t count = 1;
+
     if (in->listener && g_get_monotonic_time() >= in->accept_again) {
         size_t listening;
         const int *fds = transport_listener_fds(in->listener, &listening);
 
         for (size_t i = 0; i < MIN(listening, LISTEN_FDS_MAX); i++) {
-            pollfds[count++] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+            polled->fds[count++] = (struct pollfd){.fd = fds[i], .events = POLLIN};
         }
     }
-    listeners = count;
+    polled->listeners_end = count;
     for (guint i = 0; i < in->candidates->len; i++) {
         Connection *connection = relay_candidate_connection(in->candidates->pdata[i]);
 
-        count += (nfds_t)relay_connection_pollfds(connection, TRUE, pollfds + count);
+        count += (nfds_t)relay_connection_pollfds(connection, TRUE, polled->fds + count);
     }
-    source = count;
+    polled->source = count;
     if (in->connection) {
-        count += (nfds_t)poll_connection(in, pollfds + count);
+        count += (nfds_t)poll_connection(in, polled->fds + count);
     }
+    polled->count = count;
+}
+
+static void note_events(Incoming *in, const Polled *polled)
+{
+    for (nfds_t i = 1; i < polled->listeners_end; i++) {
+        in->knocked = in->knocked || polled->fds[i].revents != 0;
+    }
+    if (polled->count > polled->source && polled->fds[polled->source].events == 0) {
+        in->reset = (polled->fds[polled->source].revents & POLLERR) != 0;
+        in->hung_up = in->hung_up || (polled->fds[polled->source].revents & POLLHUP) != 0;
+    }
+}
+
+/* FALSE: nothing happened within TIMEOUT_US. */
+static gboolean sleep_until_event(Incoming *in, Polled *polled, gint64 timeout_us)
+{
+    gboolean happened;
+
     relay_wakeup_arm(&in->m->stream_wakeup, WAKEUP_BLOCKS);
-    if (!has_something_to_do(in) && !(is_complete(in) && !in->completed)) {
-        poll(pollfds, count, poll_timeout(in));
+    if (has_something_to_do(in) || (is_complete(in) && !in->completed)) {
+        relay_wakeup_disarm(&in->m->stream_wakeup, FALSE);
+        return TRUE;
     }
-    relay_wakeup_disarm(&in->m->stream_wakeup, pollfds[0].revents != 0);
-    for (nfds_t i = 1; i < listeners; i++) {
-        in->knocked = in->knocked || pollfds[i].revents != 0;
-    }
-    if (count > source && pollfds[source].events == 0) {
-        in->reset = (pollfds[source].revents & POLLERR) != 0;
-        in->hung_up = in->hung_up || (pollfds[source].revents & POLLHUP) != 0;
-    }
+    happened =
+        relay_wakeup_poll(&in->m->stream_wakeup, polled->fds, polled->count, MAX(timeout_us, 0));
+    note_events(in, polled);
+    return happened;
+}
+
+/* Attends to the page, if that is ours to do, until there is something to do for the stream. */
+static void wait_for_something(Incoming *in)
+{
+    gint64 now, deadline, nap_us;
+    Polled polled;
+
+    collect_pollfds(in, &polled);
+    now = g_get_monotonic_time();
+    deadline = now + stream_timeout(in) * G_TIME_SPAN_MILLISECOND;
+    do {
+        nap_us = relay_page_is_attended(in->m) ? relay_page_attend(in->m) : deadline - now;
+        if (nap_us == 0 && ++in->turns % TURNS_A_POLL != 0) {
+            return;
+        }
+        now = g_get_monotonic_time();
+    } while (!sleep_until_event(in, &polled, MIN(nap_us, deadline - now)) && nap_us > 0 &&
+             (now = g_get_monotonic_time()) < deadline);
 }
 
 /* ---- The thread ------------------------------------------------------------------------------------ */
@@ -509,7 +549,7 @@ static void leave_poc(Incoming *in, Outcome outcome, const GError *error)
 
 static void end(Incoming *in, Outcome outcome, const GError *error)
 {
-    relay_migration_stop_page(in->m);
+    relay_page_stop(in->m);
     if (is_complete(in)) {
         outcome = OUTCOME_COMPLETED; /* it was as soon as the page said so */
     }

@@ -25,6 +25,8 @@ typedef struct Incoming {
         linger_until; /* completed: when waiting for a source that missed it is over, us; else 0 */
     gboolean echoed;  /* native: the source knows that we know */
 
+    unsigned turns; /* without a poll */
+
     size_t block_filled; /* bytes of the next block that are in the window already */
     gboolean reset;      /* poc: the connection was reset while nothing was wanted of it */
     gboolean hung_up;    /* poc: the source has closed, as it may after the end */

@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #include "migpage/layout.h"
+#include "relay/page-thread.h"
 
 static void make_session(guint8 *session)
 {
@@ -287,34 +288,13 @@ void relay_migration_warn(Migration *m, const char *format, ...)
     va_end(args);
 }
 
-/* ---- The page -------------------------------------------------------------------------------------- */
-
-gboolean relay_migration_begin_page(Migration *m, GError **error)
-{
-    MigPageRole role = m->incoming ? MIGPAGE_DESTINATION : MIGPAGE_SOURCE;
-
-    if (!migpage_begin(m->page, role, m->force, error)) {
-        return FALSE;
-    }
-    m->page_thread = g_thread_try_new("snprelay-page", relay_page_thread, m, error);
-    return m->page_thread != NULL;
-}
-
-void relay_migration_stop_page(Migration *m)
-{
-    if (m->page_thread) {
-        atomic_store(&m->stop_page, true);
-        relay_wakeup_signal(&m->page_wakeup);
-        g_thread_join(g_steal_pointer(&m->page_thread));
-    }
-    atomic_store(&m->guest_waiting, -1);
-}
+/* ---- The end -------------------------------------------------------------------------------------- */
 
 void relay_migration_finish(Migration *m, Outcome outcome, const GError *error)
 {
     g_autoptr(GError) by_person = NULL;
 
-    relay_migration_stop_page(m);
+    relay_page_stop(m);
     if (outcome != OUTCOME_COMPLETED) {
         migpage_abandon(m->page);
     }

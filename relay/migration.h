@@ -2,10 +2,10 @@
 /*
  * One migration: what its two threads and the commands share.
  *
- * The stream thread (outgoing.c or incoming.c) leads: it connects or listens, starts the page thread (page-thread.c) when
- * both sides know each other, moves bytes, and ends the migration. The page thread alone touches the page while it
- * runs. Between the two: the window, two wake-ups and a few atomics. Commands set a request under the lock and wake
- * the stream thread; they never wait.
+ * The stream thread (outgoing.c or incoming.c) leads: it connects or listens, begins on the page (page-thread.c) when both
+ * sides know each other, moves bytes, and ends the migration. The page thread, where there is one, alone touches the page
+ * while it runs. Between the two: the window, two wake-ups and a few atomics. Commands set a request under the lock and
+ * wake the stream thread; they never wait.
  */
 #ifndef RELAY_MIGRATION_H
 #define RELAY_MIGRATION_H
@@ -14,6 +14,7 @@
 #include <stdbool.h>
 
 #include "migpage/page.h"
+#include "migpage/wait.h"
 #include "relay/parameters.h"
 #include "relay/states.h"
 #include "relay/wakeup.h"
@@ -44,6 +45,16 @@ typedef struct MigrationRequests {
     gpointer ready_opaque;
 } MigrationRequests;
 
+/* Where the turns with the guest are (page-turn.c). */
+typedef struct PageTurns {
+    MigPageWait wait;
+    gint64 begun;   /* us, monotonic */
+    gboolean over;  /* no more turns */
+    gboolean alone; /* no other thread waits for blocks to come or go */
+    void *slot;     /* source: where the next block goes; NULL: not known */
+    uint64_t given; /* destination: blocks */
+} PageTurns;
+
 typedef struct Migration {
     /* Set before the threads start, then only read. */
     gboolean incoming, force, allow_exec;
@@ -60,10 +71,13 @@ typedef struct Migration {
         peer_patience; /* us: silence that the peer bears, from its hello; 0: not told. The stream thread's. */
 
     GThread *stream_thread; /* the relay's */
-    GThread *page_thread;   /* the stream thread's */
+    GThread *page_thread;   /* the stream thread's; NULL: none runs */
+    gboolean
+        attended; /* the stream thread's: no page thread while it can attend to the page itself */
 
     /* The page thread's while it runs, else the stream thread's. */
     MigPage *page;
+    PageTurns turns;
 
     /* Shared between the threads. */
     Window window;
@@ -135,12 +149,6 @@ Outcome relay_migration_requested(Migration *migration, GError **error);
 /* TRUE when the above has something to say: looked at between arming the wake-up and sleeping. */
 gboolean relay_migration_has_request(Migration *migration);
 
-/* Stream thread, once both sides know each other: begins on the page and starts the page thread. */
-gboolean relay_migration_begin_page(Migration *migration, GError **error);
-
-/* Stream thread: stops the page thread, if it runs. Afterwards page_ended does not change. */
-void relay_migration_stop_page(Migration *migration);
-
 /* Stream thread: stops the page thread, gives the page up unless it ended well, and makes the last event of OUTCOME. */
 void relay_migration_finish(Migration *migration, Outcome outcome, const GError *error);
 
@@ -158,8 +166,7 @@ void relay_migration_set_checksum(Migration *migration, uint64_t checksum);
 /* Tells the relay something that a person should know. Any thread. */
 void relay_migration_warn(Migration *migration, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
-/* The page thread's main function (page-thread.c), the stream thread's (outgoing.c, incoming.c). */
-gpointer relay_page_thread(gpointer migration);
+/* The stream thread's main function (outgoing.c, incoming.c). */
 gpointer relay_outgoing_thread(gpointer migration);
 gpointer relay_incoming_thread(gpointer migration);
 

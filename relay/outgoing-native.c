@@ -2,7 +2,6 @@
 /* Sending the native stream: hello, data as far as the destination's window goes, acknowledgements, the end. */
 #include "relay/outgoing.h"
 
-#include <poll.h>
 #include <string.h>
 
 #include "migpage/layout.h"
@@ -115,15 +114,16 @@ static Outcome read_answer(Outgoing *o, gboolean *complete, GError **error)
 
 static void wait_until(Outgoing *o, gint64 deadline)
 {
-    gint64 left = (deadline - g_get_monotonic_time()) / G_TIME_SPAN_MILLISECOND + 1;
-    struct pollfd pollfds[3] = {{.fd = o->m->stream_wakeup.fd, .events = POLLIN}};
-    int count = 1 + relay_connection_pollfds(o->connection, TRUE, pollfds + 1);
+    gint64 left = deadline - g_get_monotonic_time();
+    struct pollfd pollfds[3];
+    nfds_t count = 1 + (nfds_t)relay_connection_pollfds(o->connection, TRUE, pollfds + 1);
 
     relay_wakeup_arm(&o->m->stream_wakeup, WAKEUP_COMMANDS);
-    if (!relay_migration_has_request(o->m)) {
-        poll(pollfds, (nfds_t)count, (int)CLAMP(left, 0, G_MAXINT));
+    if (relay_migration_has_request(o->m)) {
+        relay_wakeup_disarm(&o->m->stream_wakeup, FALSE);
+    } else {
+        relay_wakeup_poll(&o->m->stream_wakeup, pollfds, count, MAX(left, 0));
     }
-    relay_wakeup_disarm(&o->m->stream_wakeup, pollfds[0].revents != 0);
 }
 
 Outcome relay_outgoing_native_hello(Outgoing *o, gint64 deadline, GError **error)

@@ -6,10 +6,10 @@
 #include "relay/outgoing.h"
 
 #include <glib/gstdio.h>
-#include <poll.h>
 
 #include "migpage/layout.h"
 #include "relay/native-stream.h"
+#include "relay/page-thread.h"
 
 #define FIRST_RETRY_MS 50
 #define LONGEST_RETRY_MS 2000
@@ -84,20 +84,58 @@ static int limit_timeout(Outgoing *o, int timeout_ms)
     return MIN((unsigned)timeout_ms, (unsigned)MAX(relay_rate_limit_wait(&o->limit, rate), 1));
 }
 
+/* When the wait must be over, us; G_MAXINT64: never. */
+static gint64 wait_deadline(Outgoing *o, int timeout_ms)
+{
+    timeout_ms = limit_timeout(o, timeout_ms);
+    return timeout_ms < 0 ? G_MAXINT64
+                          : g_get_monotonic_time() + timeout_ms * (gint64)G_TIME_SPAN_MILLISECOND;
+}
+
+/* FALSE: nothing happened until DEADLINE. */
+static gboolean sleep_until(Outgoing *o, gint64 deadline)
+{
+    struct pollfd pollfds[3];
+    nfds_t count = 1 + (nfds_t)relay_connection_pollfds(o->connection, !o->one_way, pollfds + 1);
+    gint64 left = deadline - g_get_monotonic_time();
+    gboolean happened;
+
+    relay_wakeup_arm(&o->m->stream_wakeup, reason_to_wake(o));
+    if (relay_migration_has_request(o->m) || has_output(o)) {
+        relay_wakeup_disarm(&o->m->stream_wakeup, FALSE);
+        return TRUE;
+    }
+    happened = relay_wakeup_poll(&o->m->stream_wakeup, pollfds, count,
+                                 deadline == G_MAXINT64 ? -1 : MAX(left, 0));
+    o->readable = pollfds[1].revents != 0;
+    return happened;
+}
+
+/* The page is ours to attend to while there is nothing to do for the stream. */
+static void wait_with_page(Outgoing *o, gint64 deadline)
+{
+    gboolean happened = FALSE;
+
+    while (!happened && g_get_monotonic_time() < deadline) {
+        gint64 nap_us = relay_page_attend(o->m);
+
+        happened = nap_us == 0 || sleep_until(o, MIN(deadline, g_get_monotonic_time() + nap_us));
+    }
+}
+
 void relay_outgoing_wait(Outgoing *o, int timeout_ms)
 {
-    struct pollfd pollfds[3] = {{.fd = o->m->stream_wakeup.fd, .events = POLLIN}};
-    int count = 1 + relay_connection_pollfds(o->connection, !o->one_way, pollfds + 1);
+    gint64 deadline;
 
     if (has_output(o)) {
         return; /* arming would only make the page thread pay for waking us */
     }
-    relay_wakeup_arm(&o->m->stream_wakeup, reason_to_wake(o));
-    if (!relay_migration_has_request(o->m) && !has_output(o)) {
-        poll(pollfds, (nfds_t)count, limit_timeout(o, timeout_ms));
+    deadline = wait_deadline(o, timeout_ms);
+    if (relay_page_is_attended(o->m)) {
+        wait_with_page(o, deadline);
+    } else {
+        sleep_until(o, deadline);
     }
-    relay_wakeup_disarm(&o->m->stream_wakeup, pollfds[0].revents != 0);
-    o->readable = pollfds[1].revents != 0;
 }
 
 /* ---- Connecting ------------------------------------------------------------------------------------ */
@@ -326,6 +364,7 @@ static Outcome reconnect(Outgoing *o, Outcome outcome, GError **error)
 static Outcome move_blocks(Outgoing *o, GError **error)
 {
     Outcome outcome = OUTCOME_GOING_ON;
+    GError *no_thread = NULL;
 
     while (outcome == OUTCOME_GOING_ON) {
         outcome = o->poc ? relay_outgoing_poc(o, error) : relay_outgoing_native(o, error);
@@ -338,7 +377,12 @@ static Outcome move_blocks(Outgoing *o, GError **error)
         if (outcome == OUTCOME_PAUSED) {
             relay_native_say_why(o->connection, outcome, NULL);
         }
+        if (!relay_page_hand_over(o->m, &no_thread)) {
+            relay_replace_error(error, no_thread);
+            return OUTCOME_FAILED;
+        }
         outcome = reconnect(o, outcome, error);
+        relay_page_take_over(o->m);
     }
     return outcome;
 }
@@ -350,7 +394,7 @@ static Outcome run(Outgoing *o, GError **error)
     if (outcome != OUTCOME_GOING_ON) {
         return outcome;
     }
-    if (!relay_migration_begin_page(o->m, error)) {
+    if (!relay_page_begin(o->m, error)) {
         return OUTCOME_FAILED;
     }
     relay_migration_event(o->m, RELAY_EVENT_ACCEPTED, NULL);

@@ -3,7 +3,6 @@
 #include "relay/wakeup.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -45,12 +44,28 @@ void relay_wakeup_disarm(Wakeup *wakeup, gboolean readable)
     }
 }
 
+gboolean relay_wakeup_poll(Wakeup *wakeup, struct pollfd *pollfds, nfds_t count, gint64 timeout_us)
+{
+    struct timespec timeout = {.tv_sec = timeout_us / G_USEC_PER_SEC,
+                               .tv_nsec = timeout_us % G_USEC_PER_SEC * 1000};
+
+    int ready;
+
+    pollfds[0] = (struct pollfd){.fd = wakeup->fd, .events = POLLIN};
+    ready = ppoll(pollfds, count, timeout_us < 0 ? NULL : &timeout, NULL);
+    for (nfds_t i = 0; ready < 0 && i < count; i++) {
+        pollfds[i].revents = 0; /* interrupted: they are what they were before */
+    }
+    relay_wakeup_disarm(wakeup, pollfds[0].revents != 0);
+    return ready != 0;
+}
+
 void relay_wakeup_sleep(Wakeup *wakeup, int timeout_ms)
 {
-    struct pollfd pollfd = {.fd = wakeup->fd, .events = POLLIN};
+    struct pollfd pollfd;
 
-    poll(&pollfd, 1, timeout_ms);
-    relay_wakeup_disarm(wakeup, pollfd.revents != 0);
+    relay_wakeup_poll(wakeup, &pollfd, 1,
+                      timeout_ms < 0 ? -1 : timeout_ms * G_TIME_SPAN_MILLISECOND);
 }
 
 static void signal_for(Wakeup *wakeup, WakeupFor what)

@@ -10,6 +10,7 @@
 #define RELAY_WAKEUP_H
 
 #include <glib.h>
+#include <poll.h>
 #include <stdatomic.h>
 
 typedef struct Wakeup {
@@ -32,7 +33,11 @@ void relay_wakeup_arm(Wakeup *wakeup, WakeupFor what);
 /* Sleeper: awake again. READABLE: the poll saw the descriptor readable, so the signal is taken off it. */
 void relay_wakeup_disarm(Wakeup *wakeup, gboolean readable);
 
-/* Sleeper: polls the descriptor alone for at most TIMEOUT_MS (-1: no limit), then disarms. */
+/* Sleeper: polls POLLFDS, the first of which is filled in here, for at most TIMEOUT_US (-1: no limit), then disarms. FALSE:
+ * nothing happened in that time. */
+gboolean relay_wakeup_poll(Wakeup *wakeup, struct pollfd *pollfds, nfds_t count, gint64 timeout_us);
+
+/* The same with the wake-up's descriptor alone, and ms. */
 void relay_wakeup_sleep(Wakeup *wakeup, int timeout_ms);
 
 /* Anybody, after a change that the sleeper must see. */

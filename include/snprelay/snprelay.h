@@ -111,8 +111,8 @@ SNPRELAY_PUBLIC void snprelay_map_done(SnprelayMapRequest *request, void *host,
 
 /*
  * Reads or writes LENGTH bytes at OFFSET of a page that cannot be mapped. A transfer of one byte must be done as one
- * byte, and transfers must not be reordered. Called from the relay's page thread. Returns FALSE with ERROR set when the
- * page is gone.
+ * byte, and transfers must not be reordered. Called from the relay's own threads, one at a time. Returns FALSE with ERROR
+ * set when the page is gone.
  */
 typedef struct SnprelayAccess {
     gboolean (*read)(gpointer opaque, size_t offset, void *buffer, size_t length, GError **error);

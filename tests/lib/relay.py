@@ -256,10 +256,10 @@ class RelayTest(unittest.TestCase):
         self.assertNotIn("checksum", info)
         return info
 
-    def run_pair(self, source, destination, wire="native", transport="tcp"):
+    def run_pair(self, source, destination, wire="native", transport="tcp", options=()):
         """One migration by `receive` and `send`, which must complete; returns what the guests counted."""
-        receive = self.receive(destination, *NO_HELP, uri=self.new_uri(transport))
-        send = self.send(receive.listening(), source, "--wire", wire, *NO_HELP)
+        receive = self.receive(destination, *NO_HELP, *options, uri=self.new_uri(transport))
+        send = self.send(receive.listening(), source, "--wire", wire, *NO_HELP, *options)
         self.assertEqual(send.wait(), 0, send.errors + receive.errors)
         self.assertEqual(receive.wait(), 0, send.errors + receive.errors)
         self.assertEqual((send.json()["wire"], receive.json()["wire"]), (wire, wire))

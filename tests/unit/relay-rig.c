@@ -226,6 +226,8 @@ void rig_ready(SnprelayRelay *relay, const GError *error, gpointer opaque)
 
 /* ---- The rig --------------------------------------------------------------------------------------- */
 
+const char *rig_poll = "adaptive";
+
 static void side_init(RigSide *side, GMainContext *context)
 {
     const SnprelayCallbacks callbacks = {.map_page = on_map,
@@ -238,6 +240,7 @@ static void side_init(RigSide *side, GMainContext *context)
     side->history = g_string_new(NULL);
     side->warnings = g_string_new(NULL);
     side->relay = snprelay_new(context, &callbacks, SNPRELAY_POLICY_DEFAULT, side);
+    rig_set(side, "poll", rig_poll);
 }
 
 static void side_clear(RigSide *side)

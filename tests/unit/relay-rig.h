@@ -53,6 +53,9 @@ typedef struct Rig {
 } Rig;
 
 /* cmocka's set-up and tear-down; the tear-down frees the relays in whatever state they are. */
+/* The parameter `poll` of all relays; "busy" gives each a page thread. */
+extern const char *rig_poll;
+
 int rig_set_up(void **state);
 int rig_tear_down(void **state);
 

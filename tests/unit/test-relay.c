@@ -332,7 +332,7 @@ static void test_stall_warning(void **state)
 
 #define RIG_TEST(function) cmocka_unit_test_setup_teardown(function, rig_set_up, rig_tear_down)
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         RIG_TEST(test_unix_native),
@@ -356,5 +356,6 @@ int main(void)
         RIG_TEST(test_stall_warning),
     };
 
+    rig_poll = argc > 1 ? argv[1] : rig_poll;
     return cmocka_run_group_tests_name("relay", tests, NULL, NULL);
 }
