@@ -79,9 +79,10 @@ class IncomingTest(NativePeerTest):
         peer.start()
         return peer
 
-    def finish(self, peer, blocks):
+    def finish(self, peer, blocks, given=False):
         """The rest of a good migration, from the blocks on."""
-        peer.give(blocks)
+        if not given:
+            peer.give(blocks)
         peer.send(end(END, len(blocks), checksum(blocks)))
         while True:
             kind, payload = peer.read_frame(ignore=(KEEPALIVE,))
@@ -146,6 +147,53 @@ class IncomingTest(NativePeerTest):
             self.assertEqual(peer.read_frame(), (KEEPALIVE, b""))
             peer.send(frame(KEEPALIVE))
         self.assertEqual(last, 10)
+
+    def come_back(self, peer, position):
+        """The same source on a new connection; the relay's first acknowledgement on it is read, too."""
+        peer.reset()
+        again = self.connect()
+        again.send(MAGIC, hello(RESUME, peer.session, position=position))
+        again.read_hello()
+        self.assertEqual(again.their_hello.kind, ACCEPT)
+        return again
+
+    def test_acknowledged_again_after_a_break(self):
+        """The last acknowledgement may have gone down with the connection."""
+        blocks = make_blocks(5)
+        peer = self.start()
+        peer.give(blocks[:3])
+        while peer.read_frame(ignore=(KEEPALIVE,)) != (ACK, struct.pack(">Q", 3)):
+            pass
+        again = self.come_back(peer, 0)
+        self.assertEqual(again.their_hello.position, 3)
+        self.assertEqual(again.read_frame(), (ACK, struct.pack(">Q", 3)))
+        again.give(blocks[3:], first=3)
+        self.finish(again, blocks, given=True)
+
+    def test_data_after_the_end_of_another_connection(self):
+        blocks = make_blocks(4)
+        peer = self.start(misbehave="stop:1")
+        # In one piece: what is not read when a connection is reset would be lost.
+        peer.send(data(0, blocks[:3]), end(END, 3, checksum(blocks[:3])))
+        while peer.read_frame(ignore=(KEEPALIVE,)) != (ACK, struct.pack(">Q", 1)):
+            pass
+        again = self.come_back(peer, 1)
+        again.send(data(again.their_hello.position, blocks[3:]))
+        self.check_told(again, FAILED, "block 3 came after the end")
+        self.check_failed(self.relay, "block 3 came after the end")
+
+    def test_interrupted_while_it_waits_for_the_last_word(self):
+        """Its guest has everything: that is completed, whether the source knows or not."""
+        blocks = make_blocks(5)
+        peer = self.start()
+        peer.give(blocks)
+        peer.send(end(END, 5, checksum(blocks)))
+        while peer.read_frame(ignore=(KEEPALIVE,))[0] != DONE:
+            pass
+        self.destination.result(PATIENCE)
+        self.relay.interrupt()
+        self.assertEqual(self.relay.wait(), 0, self.relay.errors)
+        self.assertEqual(self.relay.json()["status"], "completed")
 
     def test_optional_extension(self):
         """What a later version may add is passed over."""

@@ -89,8 +89,8 @@ class CutTest(ResumeTest):
             else:
                 yield Plan(action, rng.randrange(120), BACK)
 
-    def check_cuts(self, plans, unix, size, least):
-        self.start(plans, unix, size=size)
+    def check_cuts(self, plans, unix, size, least, *options):
+        self.start(plans, unix, options, options, size=size)
         self.finish()
         self.assertGreaterEqual(self.proxy1.cuts, least)
         infos = [side.qmp.execute("query-snp-migrate") for side in (self.source, self.destination)]
@@ -104,6 +104,10 @@ class CutTest(ResumeTest):
 
     def test_cuts_unix(self):
         self.check_cuts(self.random_plans(40, 1 << 18), True, "32M", 25)
+
+    def test_cuts_busy_poll(self):
+        """With a page thread, however few processors there are."""
+        self.check_cuts(self.random_plans(40, 1 << 18), False, "16M", 25, "--poll", "busy")
 
     def test_breaks_again_in_the_hello(self):
         plans = [Plan("reset", 200000)]
@@ -200,6 +204,21 @@ class PauseTest(ResumeTest):
         self.finish(reconnects=1)
         self.assertEqual(self.source.qmp.execute("query-snp-migrate")["uri"], f"unix:{path}")
         self.assertEqual(self.proxy1.connections, 1)
+
+    def test_file_in_place_of_the_peer(self):
+        """A file answers nothing, so nobody can go on with one."""
+        self.start()
+        self.wait_blocks()
+        self.source.qmp.execute("snp-migrate-pause")
+        self.paused(self.source, "paused by command")
+        self.paused(self.destination, "paused at the source")
+        uri = f"file:{self.path('stream')}"
+        with self.assertRaisesRegex(QmpError, "answers nothing"):
+            self.source.outgoing(uri, resume=True)
+        with self.assertRaisesRegex(QmpError, "answers nothing"):
+            self.destination.qmp.execute("snp-migrate-recover", uri=uri)
+        self.source.outgoing(self.proxy1.uri, resume=True)
+        self.finish(reconnects=1)
 
     def test_another_address_over_qmp(self):
         self.start()

@@ -228,6 +228,19 @@ class DescriptorTest(TransportTest):
             client.execute("getfd", fdname="nothing-handed-over")
         self.assertEqual(source.registers(), (NOT_STARTED, NONE))
 
+    def test_number_of_our_own(self):
+        """What the program opened for itself is not to be used, or closed, by way of its number."""
+        source = self.guest("source", **SMALL)
+        serve = self.serve(source)
+        client = Qmp(f"unix:{serve.qmp_path}")
+        self.addCleanup(client.close)
+        numbers = [int(name) for name in os.listdir(f"/proc/{serve.pid}/fd")]
+        for number in sorted(numbers)[3:]:
+            with self.assertRaisesRegex(QmpError, f"{number} is (in use by this program itself|not open)"):
+                client.execute("snp-migrate", uri=f"fd:{number}", address=PAGE)
+        self.assertEqual(client.execute("query-snp-migrate")["status"], "none")
+        self.assertEqual(source.registers(), (NOT_STARTED, NONE))
+
     def test_number_that_is_not_open(self):
         self.check_error("send", "fd:777", "777 is not open")
         self.check_error("receive", "fd:777", "777 is not open")
