@@ -16,6 +16,7 @@ typedef struct Transfer {
     SnprelayRelay *relay;
     ProgressLine *line;
     guint give_up_timer; /* while paused */
+    gboolean started;
     int status;
 } Transfer;
 
@@ -97,20 +98,47 @@ static void on_settled(SnprelayRelay *relay G_GNUC_UNUSED, gpointer opaque)
     g_main_loop_quit(transfer->loop);
 }
 
+static void print_json(const SnprelayInfo *info)
+{
+    g_autoptr(JsonNode) node = qmp_info_to_json(info);
+    g_autofree char *json = json_to_string(node, FALSE);
+
+    puts(json);
+}
+
+/* It ended before it began: no migration is there to be asked. */
+static void report_no_start(Transfer *transfer, SnprelayInfo *info, const GError *error)
+{
+    gboolean cancelled = error->code == SNPRELAY_ERROR_CANCELLED;
+
+    g_printerr("snprelay: error: %s%s\n", cancelled ? "cancelled: " : "", error->message);
+    transfer->status = error->code == SNPRELAY_ERROR_INVALID ? EXIT_USAGE
+                       : cancelled                           ? EXIT_CANCELLED
+                                                             : EXIT_FAILED;
+    if (transfer->options->json && transfer->status != EXIT_USAGE) {
+        info->status = cancelled ? SNPRELAY_STATUS_CANCELLED : SNPRELAY_STATUS_FAILED;
+        info->incoming = transfer->incoming;
+        info->address = transfer->options->address;
+        info->uri = info->uri ? info->uri : g_strdup(transfer->options->uri);
+        info->error_desc = g_strdup(error->message);
+        print_json(info);
+    }
+}
+
 static void on_ready(SnprelayRelay *relay, const GError *error, gpointer opaque)
 {
     Transfer *transfer = opaque;
-    g_autoptr(SnprelayInfo) info = NULL;
+    g_autoptr(SnprelayInfo) info = snprelay_query(relay);
 
+    if (transfer->status >= 0) {
+        return; /* a signal came first */
+    }
     if (error) {
-        g_printerr("snprelay: error: %s\n", error->message);
-        transfer->status = error->code == SNPRELAY_ERROR_INVALID     ? EXIT_USAGE
-                           : error->code == SNPRELAY_ERROR_CANCELLED ? EXIT_CANCELLED
-                                                                     : EXIT_FAILED;
+        report_no_start(transfer, info, error);
         g_main_loop_quit(transfer->loop);
         return;
     }
-    info = snprelay_query(relay);
+    transfer->started = TRUE;
     for (char **uri = info->listening; uri && *uri; uri++) {
         g_printerr("listening on %s\n", *uri);
     }
@@ -120,12 +148,19 @@ static gboolean on_signal(gpointer data)
 {
     Transfer *transfer = data;
     g_autoptr(SnprelayInfo) info = snprelay_query(transfer->relay);
+    g_autoptr(GError) error = NULL;
 
     if (info->status == SNPRELAY_STATUS_COMPLETED) {
         g_main_loop_quit(
             transfer->loop); /* only a source that missed the end is still waited for */
     }
     snprelay_cancel(transfer->relay);
+    if (!transfer->started) {
+        /* A QEMU that says nothing must not delay this. */
+        error = g_error_new(SNPRELAY_ERROR, SNPRELAY_ERROR_CANCELLED,
+                            "cancelled by a signal before it began");
+        on_ready(transfer->relay, error, transfer);
+    }
     return G_SOURCE_CONTINUE;
 }
 
@@ -135,10 +170,7 @@ static int report(Transfer *transfer)
     g_autofree char *summary = relay_progress_summary(info);
 
     if (transfer->options->json) {
-        g_autoptr(JsonNode) node = qmp_info_to_json(info);
-        g_autofree char *json = json_to_string(node, FALSE);
-
-        puts(json);
+        print_json(info);
     }
     if (info->status == SNPRELAY_STATUS_COMPLETED) {
         if (!transfer->options->json) {

@@ -131,6 +131,22 @@ class SetupTest(CancelTest):
                     self.assertRegex(program.errors, "cancelled: cancelled by")
                     self.assertEqual(guest.registers(), FRESH)
 
+    def test_signal_before_the_page_is_found(self):
+        """The page is asked for at a QEMU that says nothing."""
+        path = self.path("silent")
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.bind(path)
+            silent.listen()
+            for command in ("send", "receive"):
+                program = self.run_program(command, "tcp:127.0.0.1:0", hex(PAGE), "--guest-memory",
+                                           f"qemu:{path}", "--json")
+                wait_until(lambda started=program: self.is_ready(started), PATIENCE, "its begin")
+                program.interrupt()
+                self.assertEqual(program.wait(), 3, program.errors)
+                info = program.json()
+                self.assertEqual((info["status"], info["address"]), ("cancelled", PAGE))
+                self.assertRegex(program.errors, "error: cancelled: ")
+
     @staticmethod
     def is_ready(program):
         """Whether it handles signals: SIGTERM is bit 14 of those that are caught."""
