@@ -86,7 +86,11 @@ gboolean snprelay_resume(SnprelayRelay *relay, const char *text, GError **error)
     }
     g_mutex_lock(&m->lock);
     requested = request_uri(m, &uri, fd, error);
-    m->requests.resume = requested;
+    if (requested) {
+        m->requests.resume = TRUE;
+        /* At once: a script that asks next must not take the old pause for the outcome. */
+        relay_migration_event_locked(m, RELAY_EVENT_RECONNECT, NULL);
+    }
     g_mutex_unlock(&m->lock);
     if (!requested && fd >= 0) {
         close(fd);

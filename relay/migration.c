@@ -167,23 +167,33 @@ static void note_times(Migration *m, SnprelayStatus status)
     }
 }
 
-gboolean relay_migration_event(Migration *m, RelayEvent event, const GError *error)
+gboolean relay_migration_event_locked(Migration *m, RelayEvent event, const GError *error)
 {
     SnprelayStatus next;
+
+    if (event == RELAY_EVENT_LOST && m->requests.resume) {
+        return FALSE; /* the next attempt was asked for already: whoever did must not read "paused" again */
+    }
+    if (!relay_next_status(m->status, event, &next)) {
+        return FALSE;
+    }
+    m->status = next;
+    note_times(m, next);
+    if (error || next == SNPRELAY_STATUS_ACTIVE || next == SNPRELAY_STATUS_COMPLETED) {
+        g_clear_error(&m->error);
+        m->error = error ? g_error_copy(error) : NULL;
+    }
+    /* Under the lock, so that changes are told in the order in which they happen. */
+    m->notify.status(m->notify.opaque, make_info(m));
+    return TRUE;
+}
+
+gboolean relay_migration_event(Migration *m, RelayEvent event, const GError *error)
+{
     gboolean known;
 
     g_mutex_lock(&m->lock);
-    known = relay_next_status(m->status, event, &next);
-    if (known) {
-        m->status = next;
-        note_times(m, next);
-        if (error || next == SNPRELAY_STATUS_ACTIVE || next == SNPRELAY_STATUS_COMPLETED) {
-            g_clear_error(&m->error);
-            m->error = error ? g_error_copy(error) : NULL;
-        }
-        /* Under the lock, so that changes are told in the order in which they happen. */
-        m->notify.status(m->notify.opaque, make_info(m));
-    }
+    known = relay_migration_event_locked(m, event, error);
     g_mutex_unlock(&m->lock);
     return known;
 }

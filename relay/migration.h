@@ -137,6 +137,9 @@ SnprelayInfo *relay_migration_info(Migration *migration);
  * means nothing now. Any thread. */
 gboolean relay_migration_event(Migration *migration, RelayEvent event, const GError *error);
 
+/* The same with the lock held. */
+gboolean relay_migration_event_locked(Migration *migration, RelayEvent event, const GError *error);
+
 /* Wakes the stream thread, also out of a connect when INTERRUPT. Any thread. */
 void relay_migration_wake(Migration *migration, gboolean interrupt);
 

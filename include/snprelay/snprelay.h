@@ -177,7 +177,8 @@ SNPRELAY_PUBLIC void snprelay_migrate_incoming(SnprelayRelay *relay, const char 
                                                uint64_t address, SnprelayFlags flags,
                                                SnprelayReadyFunc ready, gpointer opaque);
 
-/* Goes on with a paused outgoing migration, connecting to URI (NULL: as before). Errors: STATE, INVALID. */
+/* Goes on with a paused outgoing migration, connecting to URI (NULL: as before). It is recovering when this returns TRUE,
+ * and paused again only when the attempt has failed. Errors: STATE, INVALID. */
 SNPRELAY_PUBLIC gboolean snprelay_resume(SnprelayRelay *relay, const char *uri, GError **error);
 
 /* Makes a paused incoming migration listen on URI instead. READY as in snprelay_migrate_incoming(). */

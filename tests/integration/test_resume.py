@@ -195,6 +195,7 @@ class PauseTest(ResumeTest):
         self.start()
         self.wait_blocks()
         self.source.qmp.execute("snp-migrate-pause")
+        self.paused(self.source, "paused by command")
         self.paused(self.destination, "paused at the source")
         path = self.path("elsewhere")
         self.assertNotIn("rror", self.destination.hmp.execute(f"snp_migrate_recover unix:{path}"))
@@ -302,6 +303,7 @@ class StrangerTest(ResumeTest):
         self.start(**options)
         self.wait_blocks()
         self.source.qmp.execute("snp-migrate-pause")
+        self.paused(self.source, "paused by command")
         self.paused(self.destination, "paused at the source")
         return self.destination.qmp.execute("query-snp-migrate")["blocks"]
 

@@ -9,7 +9,7 @@
 #include "migpage/layout.h"
 #include "snprelay/snprelay.h"
 
-#define RIG_PATIENCE_MS 20000
+#define RIG_PATIENCE_MS 60000
 #define RIG_ADDRESS UINT64_C(0x7000)
 
 /* How a side answers when its relay asks for the page. */
@@ -52,10 +52,10 @@ typedef struct Rig {
     char *uri; /* unix:DIRECTORY/socket */
 } Rig;
 
-/* cmocka's set-up and tear-down; the tear-down frees the relays in whatever state they are. */
 /* The parameter `poll` of all relays; "busy" gives each a page thread. */
 extern const char *rig_poll;
 
+/* cmocka's set-up and tear-down; the tear-down frees the relays in whatever state they are. */
 int rig_set_up(void **state);
 int rig_tear_down(void **state);
 
