@@ -488,8 +488,8 @@ static Outcome move_blocks(Incoming *in, GError **error)
         if (outcome == OUTCOME_PAUSED) {
             outcome = pause_connection(in, error);
         }
-        take_recover_request(in);
         if (outcome == OUTCOME_GOING_ON) {
+            take_recover_request(in);
             accept_connections(in);
             outcome = look_at_candidates(in, error);
         }

@@ -195,6 +195,23 @@ class IncomingTest(NativePeerTest):
         self.assertEqual(self.relay.wait(), 0, self.relay.errors)
         self.assertEqual(self.relay.json()["status"], "completed")
 
+    def test_the_port_of_the_last_migration(self):
+        """It is listened on for a source that has not heard of the end, and free for the next migration at once."""
+        blocks = make_blocks(5)
+        guest = self.guest("destination")
+        serve = self.serve(guest, "--reconnect-timeout", "3600")
+        uri = serve.incoming()
+        for _ in range(3):
+            peer = NativePeer.connect(uri)
+            peer.start()
+            peer.give(blocks)
+            peer.send(end(END, 5, checksum(blocks)))
+            self.assertEqual(serve.qmp.wait_status("completed", "failed")["status"], "completed")
+            peer.reset()
+            self.assertEqual(guest.result(PATIENCE).blocks, 5)
+            self.assertEqual(serve.incoming(uri=uri), uri)
+            guest = self.guest("destination", memory=guest.memory, create=None)
+
     def test_optional_extension(self):
         """What a later version may add is passed over."""
         self.listen()

@@ -271,6 +271,24 @@ static void test_recover_fails(void **state)
     finish_resumed(rig);
 }
 
+/* A recover that is overtaken by the end is answered all the same, once. */
+static void test_recover_too_late(void **state)
+{
+    Rig *rig = *state;
+
+    start_and_pause(rig, &rig->source);
+    rig->destination.ready = 0;
+    snprelay_recover(rig->destination.relay, "tcp:127.0.0.1:0", rig_ready, &rig->destination);
+    snprelay_cancel(rig->destination.relay);
+    rig_run_until(rig, is_answered, &rig->destination);
+    rig_wait_status(rig, &rig->destination, SNPRELAY_STATUS_CANCELLED);
+    snprelay_cancel(rig->source.relay);
+    rig_wait_status(rig, &rig->source, SNPRELAY_STATUS_CANCELLED);
+    assert_int_equal(rig->destination.ready, 1);
+    rig_guest_stop(&rig->source);
+    rig_guest_stop(&rig->destination);
+}
+
 static gboolean has_failed_to_resume(gpointer user)
 {
     return g_str_has_suffix(((RigSide *)user)->history->str, "recovering paused");
@@ -391,6 +409,7 @@ int main(int argc, char **argv)
         RIG_TEST(test_pause_destination),
         RIG_TEST(test_recover),
         RIG_TEST(test_recover_fails),
+        RIG_TEST(test_recover_too_late),
         RIG_TEST(test_resume_fails_first),
         RIG_TEST(test_resume_shows_at_once),
         RIG_TEST(test_bandwidth_while_running),
