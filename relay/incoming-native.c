@@ -170,11 +170,12 @@ static Outcome lost(Incoming *in, ConnectionResult result, GError **error)
     return in->one_way ? OUTCOME_FAILED : OUTCOME_LOST;
 }
 
-/* The end of a file is no break: its END frame came, or what is buffered waits for room in the window. */
+/* The end of a file is no break: its END frame came, or there was no room in the window for all that is buffered. (There may
+ * be by now: the page thread goes on.) */
 static gboolean ends_well(Incoming *in)
 {
-    return in->one_way && (in->end_seen || (relay_connection_buffered(in->connection) > 0 &&
-                                            !relay_incoming_has_room(in)));
+    return in->one_way &&
+           (in->end_seen || (in->data_left > 0 && relay_connection_buffered(in->connection) > 0));
 }
 
 /* One read: straight into the window in the middle of a large DATA frame, else into the buffer. */

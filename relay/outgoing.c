@@ -16,13 +16,20 @@
 
 /* ---- For the wires --------------------------------------------------------------------------------- */
 
+/* Blocks that the destination has room for. It may come back with less than it promised before. */
+static uint64_t credit(Outgoing *o)
+{
+    uint64_t limit = relay_window_released(&o->m->window) + o->peer_window;
+
+    return limit > o->sent ? limit - o->sent : 0;
+}
+
 uint64_t relay_outgoing_ready(Outgoing *o, uint64_t most, void **start)
 {
     uint64_t count = relay_window_peek(&o->m->window, o->sent, start);
-    uint64_t credit = relay_window_released(&o->m->window) + o->peer_window - o->sent;
     uint64_t rate = atomic_load_explicit(&o->m->max_bandwidth, memory_order_relaxed);
 
-    count = MIN(MIN(count, most), credit);
+    count = MIN(MIN(count, most), credit(o));
     if (count > 0) {
         count = MIN(count, relay_rate_limit_allow(&o->limit, rate, g_get_monotonic_time()) /
                                MIGPAGE_BLOCK_SIZE);
@@ -66,9 +73,8 @@ static gboolean has_output(Outgoing *o)
 /* A new block is no reason to wake while what was queued is not written, or while there is no credit. */
 static WakeupFor reason_to_wake(Outgoing *o)
 {
-    gboolean credit = relay_window_released(&o->m->window) + o->peer_window > o->sent;
-
-    return relay_connection_is_flushed(o->connection) && credit ? WAKEUP_BLOCKS : WAKEUP_COMMANDS;
+    return relay_connection_is_flushed(o->connection) && credit(o) > 0 ? WAKEUP_BLOCKS
+                                                                       : WAKEUP_COMMANDS;
 }
 
 static int limit_timeout(Outgoing *o, int timeout_ms)

@@ -12,7 +12,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from guest import BLOCK_SIZE, COMPLETED, NONE, NOT_STARTED, READ, RUNNING  # noqa: E402
+from guest import BLOCK_SIZE, COMPLETED, NONE, NOT_STARTED, READ, RUNNING, wait_until  # noqa: E402
 from peer import (ACCEPT, ACK, CANCELLED, DATA, DONE, END, ERROR, FAILED, HELLO, KEEPALIVE, MAGIC,  # noqa: E402
                   PAUSE, REFUSED, RESUME, START, Listener, NativePeer, checksum, data, end, error, frame,
                   hello, make_blocks)
@@ -381,11 +381,11 @@ class OutgoingTest(NativePeerTest):
     """The peer is the destination."""
 
     def connect(self, *options, **guest_options):
-        listener = Listener(NativePeer)
-        self.addCleanup(listener.close)
+        self.listener = Listener(NativePeer)
+        self.addCleanup(self.listener.close)
         self.source = self.guest("source", **{"blocks": BLOCKS, **guest_options})
-        self.relay = self.send(listener.uri, self.source, *options)
-        peer = listener.accept()
+        self.relay = self.send(self.listener.uri, self.source, *options)
+        peer = self.listener.accept()
         self.addCleanup(peer.close)
         return peer
 
@@ -429,6 +429,24 @@ class OutgoingTest(NativePeerTest):
         peer.send(frame(ACK, struct.pack(">Q", 1)))
         kind, payload = peer.read_frame()
         self.assertEqual((kind, payload[:8], len(payload)), (DATA, struct.pack(">Q", 3), 8 + BLOCK_SIZE))
+
+    def test_comes_back_with_a_smaller_window(self):
+        """What is not acknowledged is more than the new window: that is no credit at all."""
+        peer = self.start()
+        got = 0
+        while got < 100:
+            kind, payload = peer.read_frame()
+            self.assertEqual(kind, DATA)
+            got += (len(payload) - 8) // BLOCK_SIZE
+        peer.close()
+        again = self.listener.accept()
+        self.addCleanup(again.close)
+        wait_until(lambda: self.source.page.status == COMPLETED, PATIENCE, "all blocks in the window")
+        again.accept(window=10, position=got)
+        again.send(frame(ACK, struct.pack(">Q", got - 5)))
+        kind, payload = again.read_frame()
+        self.assertEqual((kind, payload[:8]), (DATA, struct.pack(">Q", got)))
+        self.assertLessEqual(len(payload), 8 + 5 * BLOCK_SIZE)
 
     def test_optional_extension(self):
         peer = self.connect()
