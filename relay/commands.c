@@ -44,10 +44,7 @@ static gboolean request_uri(Migration *m, TransportUri **uri, int fd, GError **e
     if (!*uri) {
         return TRUE;
     }
-    g_clear_pointer(&m->requests.uri, transport_uri_free);
-    if (m->requests.fd >= 0) {
-        close(m->requests.fd);
-    }
+    relay_requests_drop_uri(&m->requests);
     m->requests.fd = relay_take_inherited(*uri, fd);
     m->requests.uri = g_steal_pointer(uri);
     return TRUE;
@@ -87,6 +84,8 @@ gboolean snprelay_resume(SnprelayRelay *relay, const char *text, GError **error)
     g_mutex_lock(&m->lock);
     requested = request_uri(m, &uri, fd, error);
     if (requested) {
+        /* Before anybody can see the request: an attempt for it must not be interrupted. */
+        g_cancellable_cancel(m->cancellable);
         m->requests.resume = TRUE;
         /* At once: a script that asks next must not take the old pause for the outcome. */
         relay_migration_event_locked(m, RELAY_EVENT_RECONNECT, NULL);
@@ -95,7 +94,7 @@ gboolean snprelay_resume(SnprelayRelay *relay, const char *text, GError **error)
     if (!requested && fd >= 0) {
         close(fd);
     }
-    relay_migration_wake(m, requested);
+    relay_migration_wake(m, FALSE);
     return requested;
 }
 

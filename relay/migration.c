@@ -50,12 +50,12 @@ Migration *relay_migration_new(gboolean incoming, TransportUri *uri, uint64_t ad
     return m;
 }
 
-static void clear_requests(MigrationRequests *requests)
+void relay_requests_drop_uri(MigrationRequests *requests)
 {
-    g_clear_error(&requests->fail);
     g_clear_pointer(&requests->uri, transport_uri_free);
     if (requests->fd >= 0) {
         g_close(requests->fd, NULL);
+        requests->fd = -1;
     }
 }
 
@@ -64,7 +64,8 @@ void relay_migration_free(Migration *m)
     relay_window_clear(&m->window);
     relay_wakeup_clear(&m->stream_wakeup);
     relay_wakeup_clear(&m->page_wakeup);
-    clear_requests(&m->requests);
+    g_clear_error(&m->requests.fail);
+    relay_requests_drop_uri(&m->requests);
     g_clear_error(&m->error);
     g_clear_pointer(&m->page, migpage_free);
     g_clear_pointer(&m->tls, transport_tls_unref);

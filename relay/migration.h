@@ -143,6 +143,9 @@ gboolean relay_migration_event_locked(Migration *migration, RelayEvent event, co
 /* Wakes the stream thread, also out of a connect when INTERRUPT. Any thread. */
 void relay_migration_wake(Migration *migration, gboolean interrupt);
 
+/* Drops the URI that is asked for, and its descriptor. With the lock held. */
+void relay_requests_drop_uri(MigrationRequests *requests);
+
 /* Makes the migration fail with ERROR (taken over) as soon as the stream thread sees it. Any thread. */
 void relay_migration_fail(Migration *migration, GError *error);
 

@@ -119,7 +119,7 @@ static void wait_until(Outgoing *o, gint64 deadline)
     nfds_t count = 1 + (nfds_t)relay_connection_pollfds(o->connection, TRUE, pollfds + 1);
 
     relay_wakeup_arm(&o->m->stream_wakeup, WAKEUP_COMMANDS);
-    if (relay_migration_has_request(o->m)) {
+    if (relay_migration_has_request(o->m) || g_cancellable_is_cancelled(o->m->cancellable)) {
         relay_wakeup_disarm(&o->m->stream_wakeup, FALSE);
     } else {
         relay_wakeup_poll(&o->m->stream_wakeup, pollfds, count, MAX(left, 0));

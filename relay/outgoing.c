@@ -293,6 +293,7 @@ static void forget_resume_request(Outgoing *o)
 {
     g_mutex_lock(&o->m->lock);
     o->m->requests.resume = FALSE;
+    relay_requests_drop_uri(&o->m->requests);
     g_mutex_unlock(&o->m->lock);
 }
 
