@@ -239,12 +239,12 @@ static gboolean shut_down(Connection *connection, gint64 deadline)
     }
 }
 
-void relay_connection_close_orderly(Connection *connection, int timeout_ms)
+gboolean relay_connection_close_orderly(Connection *connection, int timeout_ms)
 {
     gint64 deadline = g_get_monotonic_time() + timeout_ms * G_TIME_SPAN_MILLISECOND;
 
     if (!shut_down(connection, deadline)) {
-        return;
+        return FALSE;
     }
     while (TRUE) {
         ConnectionResult result = relay_connection_fill(connection, NULL);
@@ -254,7 +254,7 @@ void relay_connection_close_orderly(Connection *connection, int timeout_ms)
             g_get_monotonic_time() >= deadline ||
             (result == CONNECTION_BLOCKED &&
              !wait_for_io(transport_stream_read_fd(connection->stream), POLLIN, deadline))) {
-            return;
+            return result == CONNECTION_END;
         }
     }
 }

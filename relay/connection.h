@@ -67,8 +67,8 @@ ConnectionResult relay_connection_flush(Connection *connection, GError **error);
 void relay_connection_flush_wait(Connection *connection, int timeout_ms);
 
 /* Says that nothing more will be written, and reads and drops what still comes until the peer closes, all for at most TIMEOUT_MS:
- * a close with unread bytes would reset the connection, and the last words with it. */
-void relay_connection_close_orderly(Connection *connection, int timeout_ms);
+ * a close with unread bytes would reset the connection, and the last words with it. TRUE: the peer has closed in time. */
+gboolean relay_connection_close_orderly(Connection *connection, int timeout_ms);
 
 /* ---- Time ------------------------------------------------------------------------------------------ */
 

@@ -283,6 +283,7 @@ void relay_incoming_native_done(Incoming *in)
 {
     if (in->connection && in->end_seen && !in->one_way) {
         answer(in, NULL);
+        in->resumed = FALSE;
         queue_done(in);
     }
 }

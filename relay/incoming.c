@@ -29,8 +29,12 @@
 static TransportListener *open_listener(Migration *m, const TransportUri *uri, int fd,
                                         GError **error)
 {
-    TransportOptions options = {
-        .cancellable = m->cancellable, .tls = m->tls, .fd = fd, .allow_exec = m->allow_exec};
+    gint64 patience = (gint64)m->parameters->connect_timeout * G_TIME_SPAN_SECOND;
+    TransportOptions options = {.cancellable = m->cancellable,
+                                .deadline = g_get_monotonic_time() + patience,
+                                .tls = m->tls,
+                                .fd = fd,
+                                .allow_exec = m->allow_exec};
 
     if (uri->kind == TRANSPORT_FD && fd < 0) {
         g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_NETWORK, "%s was used up", uri->text);
@@ -78,9 +82,12 @@ static void take_recover_request(Incoming *in)
     if (!uri) {
         return;
     }
+    relay_page_hand_over(in->m, NULL); /* name servers take their time */
     listener = open_listener(in->m, uri, fd, &error);
+    relay_page_take_over(in->m);
     if (listener) {
         take_listener(in, listener);
+        in->untold = FALSE; /* whoever comes here was told where */
         g_mutex_lock(&in->m->lock);
         transport_uri_free(in->m->uri);
         in->m->uri = g_steal_pointer(&uri);
@@ -225,6 +232,11 @@ static Outcome accept_native(Incoming *in, Candidate *candidate, const NativeHel
     }
     if (hello->position > relay_window_produced(&in->m->window)) {
         relay_candidate_refuse(in, candidate, "blocks that are missing here are not offered");
+        return OUTCOME_GOING_ON;
+    }
+    if (in->untold) {
+        in->untold = FALSE;
+        relay_candidate_refuse(in, candidate, "paused at the destination");
         return OUTCOME_GOING_ON;
     }
     take_back(in, candidate, hello);
@@ -469,8 +481,11 @@ static Outcome pause_connection(Incoming *in, GError **error)
     }
     relay_migration_event(in->m, RELAY_EVENT_LOST, *error);
     g_clear_error(error);
+    in->untold = TRUE;
     if (in->connection) {
-        relay_native_say_why(in->connection, OUTCOME_PAUSED, NULL);
+        relay_page_hand_over(in->m, NULL); /* a peer that hangs takes its time */
+        in->untold = !relay_native_say_why(in->connection, OUTCOME_PAUSED, NULL);
+        relay_page_take_over(in->m);
         g_clear_pointer(&in->connection, relay_connection_free);
     }
     return OUTCOME_GOING_ON;

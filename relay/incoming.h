@@ -20,6 +20,7 @@ typedef struct Incoming {
     gboolean one_way;   /* the stream comes from a file: nobody is answered */
     gboolean completed; /* all is read and told; only answering a source that missed it */
     gboolean served;    /* a connection was accepted at least once */
+    gboolean untold;    /* paused here by command, and the source does not know */
     gboolean resumed;   /* the source came back and has not been told the end on this connection */
     gint64
         linger_until; /* completed: when waiting for a source that missed it is over, us; else 0 */

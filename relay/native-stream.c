@@ -120,7 +120,8 @@ int relay_native_poll_timeout(Migration *m, Connection *connection)
     return (int)CLAMP((next - now) / G_TIME_SPAN_MILLISECOND + 1, 0, G_MAXINT);
 }
 
-static void say_why(Connection *connection, Outcome outcome, const GError *error, int timeout_ms)
+static gboolean say_why(Connection *connection, Outcome outcome, const GError *error,
+                        int timeout_ms)
 {
     guint8 frame[NATIVE_FRAME_MAX];
     NativeReason reason;
@@ -140,23 +141,24 @@ static void say_why(Connection *connection, Outcome outcome, const GError *error
         reason = NATIVE_REASON_FAILED;
         break;
     default:
-        return;
+        return FALSE;
     }
     length = reason
                  ? relay_native_encode_error(frame, reason, error ? error->message : "by command")
                  : relay_native_encode_header(frame, NATIVE_PAUSE, 0);
     /* A frame that was begun must be finished first. */
     relay_connection_flush_wait(connection, timeout_ms);
-    if (relay_connection_is_flushed(connection) &&
-        relay_connection_queue(connection, frame, length)) {
-        relay_connection_flush_wait(connection, timeout_ms);
-        relay_connection_close_orderly(connection, timeout_ms);
+    if (!relay_connection_is_flushed(connection) ||
+        !relay_connection_queue(connection, frame, length)) {
+        return FALSE;
     }
+    relay_connection_flush_wait(connection, timeout_ms);
+    return relay_connection_close_orderly(connection, timeout_ms);
 }
 
-void relay_native_say_why(Connection *connection, Outcome outcome, const GError *error)
+gboolean relay_native_say_why(Connection *connection, Outcome outcome, const GError *error)
 {
-    say_why(connection, outcome, error, LAST_WORDS_MS);
+    return say_why(connection, outcome, error, LAST_WORDS_MS);
 }
 
 void relay_native_say_why_now(Connection *connection, Outcome outcome, const GError *error)

@@ -40,8 +40,9 @@ Outcome relay_native_keep_alive(Migration *migration, Connection *connection, GE
 /* How long a poll may last, in ms, until the above has something to do. */
 int relay_native_poll_timeout(Migration *migration, Connection *connection);
 
-/* Tells the peer why, for at most a second: CANCELLED and FAILED as an ERROR frame, PAUSED as PAUSE. */
-void relay_native_say_why(Connection *connection, Outcome outcome, const GError *error);
+/* Tells the peer why, for a second or a few: CANCELLED and FAILED as an ERROR frame, PAUSED as PAUSE. TRUE: it has closed, too,
+ * so it knows. */
+gboolean relay_native_say_why(Connection *connection, Outcome outcome, const GError *error);
 
 /* The same without waiting: for a stranger. */
 void relay_native_say_why_now(Connection *connection, Outcome outcome, const GError *error);

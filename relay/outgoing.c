@@ -333,6 +333,9 @@ static Outcome reconnect(Outgoing *o, Outcome outcome, GError **error)
     int retry_ms = 0;
 
     relay_migration_event(o->m, RELAY_EVENT_LOST, *error);
+    if (outcome == OUTCOME_PAUSED) {
+        relay_native_say_why(o->connection, outcome, NULL);
+    }
     g_clear_pointer(&o->connection, relay_connection_free);
     while (outcome == OUTCOME_LOST || outcome == OUTCOME_PAUSED) {
         gboolean by_itself = outcome == OUTCOME_LOST && g_get_monotonic_time() < until;
@@ -380,9 +383,6 @@ static Outcome move_blocks(Outgoing *o, GError **error)
         }
         if (o->poc || o->one_way) {
             return OUTCOME_FAILED;
-        }
-        if (outcome == OUTCOME_PAUSED) {
-            relay_native_say_why(o->connection, outcome, NULL);
         }
         if (!relay_page_hand_over(o->m, &no_thread)) {
             relay_replace_error(error, no_thread);

@@ -126,7 +126,7 @@ gboolean relay_page_hand_over(Migration *m, GError **error)
 
 void relay_page_take_over(Migration *m)
 {
-    if (m->attended) {
+    if (m->attended && m->page_thread) {
         stop_thread(m);
         attend_from_now_on(m);
     }

@@ -15,7 +15,8 @@
 /* Once both sides know each other: begins on the page. Errors: those of migpage_begin(); no thread could be made. */
 gboolean relay_page_begin(Migration *migration, GError **error);
 
-/* The stream thread is about to be busy with something else, like connecting: the page goes on in a thread. */
+/* The stream thread is about to be busy with something else, like connecting: the page goes on in a thread. ERROR may be
+ * NULL: then it waits. */
 gboolean relay_page_hand_over(Migration *migration, GError **error);
 
 /* ... and is back. */

@@ -70,7 +70,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(TransportTls, transport_tls_unref)
 
 typedef struct TransportOptions {
     GCancellable *cancellable; /* may be NULL */
-    gint64 deadline; /* g_get_monotonic_time() units, us; 0: none. Not used by listening itself. */
+    gint64 deadline;   /* g_get_monotonic_time() units, us; 0: none. Listening: name servers. */
     TransportTls *tls; /* NULL: plain */
     int fd; /* fd: the descriptor to use (taken over in any case), -1: uri->fd_number (taken over
                                 * on success). Other kinds of URI leave it alone. */

@@ -94,6 +94,7 @@ class IncomingTest(NativePeerTest):
         self.assertEqual((counted.blocks, counted.checksum), (len(blocks), f"{checksum(blocks):016x}"))
         self.assertEqual(self.destination.registers(), (COMPLETED, READ))
         peer.send(end(DONE, len(blocks), checksum(blocks)))
+        self.assertIsNone(peer.read_frame(), "the relay says it once, and closes after the echo")
         self.assertEqual(self.relay.wait(), 0, self.relay.errors)
         info = self.relay.json()
         self.assertEqual((info["status"], info["wire"], info["checksum"]),

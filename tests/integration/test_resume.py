@@ -191,6 +191,19 @@ class PauseTest(ResumeTest):
         self.source.hmp.execute(f"snp_migrate -d -r {self.proxy1.uri} {PAGE:#x}")
         self.finish(reconnects=1)
 
+    def test_pause_that_the_source_does_not_hear(self):
+        """It comes back by itself, is told, and waits for a person as well."""
+        self.start(source=("--peer-timeout", "1"))
+        self.wait_blocks()
+        self.proxy1.freeze()
+        self.destination.qmp.execute("snp-migrate-pause")
+        self.paused(self.source, "paused at the destination")
+        self.paused(self.destination, "paused by command")
+        self.stays_paused(self.source)
+        self.stays_paused(self.destination)
+        self.source.qmp.execute("snp-migrate", uri=self.proxy1.uri, address=PAGE, resume=True)
+        self.finish(reconnects=1)
+
     def test_another_address(self):
         self.start()
         self.wait_blocks()
