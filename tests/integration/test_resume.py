@@ -30,10 +30,10 @@ class ResumeTest(relay.RelayTest):
         self.addCleanup(proxy.close)
         return proxy
 
-    def start(self, plans=(), unix=False, source=None, destination=None, **guest):
-        """Starts a migration through a proxy. SOURCE and DESTINATION: options of the programs."""
+    def start(self, plans=(), unix=False, source=None, destination=None, reader=None, **guest):
+        """Starts a migration through a proxy. SOURCE and DESTINATION: options of the programs; READER: of the destination's guest."""
         self.source_guest = self.guest("source", **(guest or SLOW))
-        self.destination_guest = self.guest("destination")
+        self.destination_guest = self.guest("destination", **(reader or {}))
         self.source = self.serve(self.source_guest, *(source or ()))
         self.destination = self.serve(self.destination_guest, *(destination or ()))
         uri = self.destination.incoming(uri=self.new_uri("unix" if unix else "tcp"))
@@ -192,8 +192,8 @@ class PauseTest(ResumeTest):
         self.finish(reconnects=1)
 
     def test_pause_that_the_source_does_not_hear(self):
-        """It comes back by itself, is told, and waits for a person as well."""
-        self.start(source=("--peer-timeout", "1"))
+        """It comes back by itself, is told, and waits for a person as well. Blocks are read meanwhile."""
+        self.start(source=("--peer-timeout", "1", "--window", "512k"), reader={"interval": 1000}, size="2M")
         self.wait_blocks()
         self.proxy1.freeze()
         self.destination.qmp.execute("snp-migrate-pause")

@@ -137,9 +137,13 @@ class Proxy:
     # What other threads ask for.
 
     def _ask(self, request):
+        """Has it done by the proxy's thread, and waits until it is."""
+        done = threading.Event()
         with self._changed:
-            self._requests.append(request)
+            self._requests += [request, done.set]
         os.write(self._woken, b"x")
+        if not done.wait(20):
+            raise TimeoutError("the proxy does nothing")
 
     def cut(self, reset=False):
         """Cuts all connections that there are, now."""
@@ -203,7 +207,7 @@ class Proxy:
                         request()
                 elif key.data == "accept":
                     self._accept()
-                elif key.data[0].ends[key.data[1]].fileno() >= 0:
+                elif not key.data[0].frozen and key.data[0].ends[key.data[1]].fileno() >= 0:
                     key.data[0].pump(key.data[1])
         self._links = [link for link in self._links if not link.closed]
 
