@@ -1,12 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* XXH3 of the stream, with the widest vectors of the processor that it runs on where the library can choose at run time. */
+/* XXH3 over the stream's blocks, in order and each once, however often it is sent. The stream thread's. */
 #ifndef RELAY_CHECKSUM_H
 #define RELAY_CHECKSUM_H
 
-#ifdef RELAY_XXH_DISPATCH
-#include <xxh_x86dispatch.h> /* declares the same names anew */
-#else
-#include <xxhash.h>
-#endif
+#include "relay/window.h"
+
+typedef struct Checksum {
+    struct XXH3_state_s *state;
+    uint64_t blocks; /* so many, from the stream's first one on, are covered */
+} Checksum;
+
+void relay_checksum_init(Checksum *checksum);
+void relay_checksum_clear(Checksum *checksum);
+
+/* Covers the blocks below number UPTO, which are in WINDOW as far as they are not covered yet. */
+void relay_checksum_cover(Checksum *checksum, Window *window, uint64_t upto);
+
+/* Of what is covered. */
+uint64_t relay_checksum_digest(const Checksum *checksum);
 
 #endif

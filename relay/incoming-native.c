@@ -87,8 +87,10 @@ static Outcome take_data(Incoming *in, const NativeFrame *frame, GError **error)
 
 static Outcome take_end(Incoming *in, const NativeFrame *frame, GError **error)
 {
-    uint64_t blocks, ours = XXH3_64bits_digest(in->checksum);
+    uint64_t blocks, ours;
 
+    relay_checksum_cover(&in->m->sum, &in->m->window, wanted(in));
+    ours = relay_checksum_digest(&in->m->sum);
     relay_native_decode_end(frame->payload, &blocks, &in->end_checksum);
     if (blocks != wanted(in) || in->end_checksum != ours) {
         return nonsense(error,

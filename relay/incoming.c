@@ -364,23 +364,30 @@ static int stream_timeout(Incoming *in)
     return MIN(timeout, answer_timeout(in));
 }
 
-/* On the poc wire a full window stops the reading, and with it the only way to notice that the source has gone, but for a
- * reset. An orderly close is none: the source may have written everything. */
-static int poll_connection(Incoming *in, struct pollfd *pollfds)
-{
-    if (in->poc && !wants_bytes(in) && !in->end_seen && !in->hung_up) {
-        pollfds[0] = (struct pollfd){
-            .fd = transport_stream_read_fd(relay_connection_stream(in->connection))};
-        return 1;
-    }
-    return relay_connection_pollfds(in->connection, wants_bytes(in), pollfds);
-}
-
 typedef struct Polled {
     struct pollfd fds[1 + LISTEN_FDS_MAX + 2 * (CANDIDATES_MAX + 1)];
-    nfds_t listeners_end, source,
-        count; /* listeners from 1 on; behind the candidates' the source's */
+    nfds_t listeners_end; /* they are from 1 on */
+    nfds_t source;        /* behind the candidates' */
+    nfds_t count;
+    gboolean watched; /* nothing is wanted of the source but to hear that it is gone */
 } Polled;
+
+/* On the poc wire a full window stops the reading, and with it the only way to notice that the source has gone, but for a
+ * reset. An orderly close is none: the source may have written everything. */
+static void poll_connection(Incoming *in, Polled *polled)
+{
+    struct pollfd *pollfds = polled->fds + polled->source;
+
+    polled->watched = in->poc && !wants_bytes(in) && !in->end_seen && !in->hung_up;
+    if (polled->watched) {
+        pollfds[0] = (struct pollfd){
+            .fd = transport_stream_read_fd(relay_connection_stream(in->connection))};
+        polled->count = polled->source + 1;
+    } else {
+        polled->count = polled->source +
+                        (nfds_t)relay_connection_pollfds(in->connection, wants_bytes(in), pollfds);
+    }
+}
 
 static void collect_pollfds(Incoming *in, Polled *polled)
 {
@@ -400,11 +407,11 @@ static void collect_pollfds(Incoming *in, Polled *polled)
 
         count += (nfds_t)relay_connection_pollfds(connection, TRUE, polled->fds + count);
     }
-    polled->source = count;
+    polled->source = polled->count = count;
+    polled->watched = FALSE;
     if (in->connection) {
-        count += (nfds_t)poll_connection(in, polled->fds + count);
+        poll_connection(in, polled);
     }
-    polled->count = count;
 }
 
 static void note_events(Incoming *in, const Polled *polled)
@@ -412,7 +419,7 @@ static void note_events(Incoming *in, const Polled *polled)
     for (nfds_t i = 1; i < polled->listeners_end; i++) {
         in->knocked = in->knocked || polled->fds[i].revents != 0;
     }
-    if (polled->count > polled->source && polled->fds[polled->source].events == 0) {
+    if (polled->watched) {
         in->reset = (polled->fds[polled->source].revents & POLLERR) != 0;
         in->hung_up = in->hung_up || (polled->fds[polled->source].revents & POLLHUP) != 0;
     }
@@ -570,7 +577,7 @@ static void end(Incoming *in, Outcome outcome, const GError *error)
     }
     if (outcome == OUTCOME_COMPLETED) {
         in->completed = TRUE;
-        relay_migration_set_checksum(in->m, XXH3_64bits_digest(in->checksum));
+        relay_migration_set_checksum(in->m, relay_checksum_digest(&in->m->sum));
         relay_migration_finish(in->m, outcome, NULL);
         refuse_recover_request(in);
         if (!in->poc) {
@@ -612,8 +619,6 @@ gpointer relay_incoming_thread(gpointer data)
         return NULL;
     }
     in.candidates = g_ptr_array_new_with_free_func(relay_candidate_free);
-    in.checksum = XXH3_createState();
-    XXH3_64bits_reset(in.checksum);
     take_listener(&in, listener);
     relay_migration_event(m, RELAY_EVENT_START, NULL);
     m->notify.answer(m->notify.opaque, m->ready, m->ready_opaque, NULL);
@@ -622,7 +627,6 @@ gpointer relay_incoming_thread(gpointer data)
     g_clear_pointer(&in.connection, relay_connection_free);
     g_ptr_array_unref(in.candidates);
     stop_listening(&in);
-    XXH3_freeState(in.checksum);
     m->notify.settled(m->notify.opaque);
     return NULL;
 }

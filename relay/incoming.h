@@ -3,7 +3,6 @@
 #ifndef RELAY_INCOMING_H
 #define RELAY_INCOMING_H
 
-#include "relay/checksum.h"
 #include "relay/connection.h"
 #include "relay/migration.h"
 
@@ -15,7 +14,7 @@ typedef struct Incoming {
     gint64 accept_again;         /* us: not before, after accepting failed */
     Connection *connection;      /* the source's, NULL while it is not connected */
 
-    gboolean begun;     /* a source was accepted, the page thread runs (or has ended well) */
+    gboolean begun;     /* a source was accepted, the page is in use */
     gboolean poc;       /* with begun */
     gboolean one_way;   /* the stream comes from a file: nobody is answered */
     gboolean completed; /* all is read and told; only answering a source that missed it */
@@ -36,7 +35,6 @@ typedef struct Incoming {
     gboolean end_seen;
     gint64 acked_at;       /* native: when an acknowledgement was last sent, us */
     uint64_t end_checksum; /* native: the source's */
-    XXH3_state_t *checksum;
 } Incoming;
 
 /* ---- candidates.c: connections that have yet to say who they are ------------------------------------- */

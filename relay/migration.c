@@ -39,6 +39,7 @@ Migration *relay_migration_new(gboolean incoming, TransportUri *uri, uint64_t ad
     m->requests.fd = -1;
     m->stream_wakeup.fd = m->page_wakeup.fd = -1;
     m->cancellable = g_cancellable_new();
+    relay_checksum_init(&m->sum);
     g_mutex_init(&m->lock);
     atomic_init(&m->guest_waiting, -1);
     atomic_init(&m->max_bandwidth, parameters->max_bandwidth);
@@ -62,6 +63,7 @@ void relay_requests_drop_uri(MigrationRequests *requests)
 void relay_migration_free(Migration *m)
 {
     relay_window_clear(&m->window);
+    relay_checksum_clear(&m->sum);
     relay_wakeup_clear(&m->stream_wakeup);
     relay_wakeup_clear(&m->page_wakeup);
     g_clear_error(&m->requests.fail);

@@ -15,6 +15,7 @@
 
 #include "migpage/page.h"
 #include "migpage/wait.h"
+#include "relay/checksum.h"
 #include "relay/parameters.h"
 #include "relay/states.h"
 #include "relay/wakeup.h"
@@ -66,6 +67,8 @@ typedef struct Migration {
     MigrationNotify notify;
     SnprelayReadyFunc ready; /* incoming: whom to answer when it listens */
     gpointer ready_opaque;
+
+    Checksum sum; /* the stream thread's */
 
     gint64
         peer_patience; /* us: silence that the peer bears, from its hello; 0: not told. The stream thread's. */

@@ -188,7 +188,7 @@ static Outcome take_ack(Outgoing *o, const NativeFrame *frame, GError **error)
 
 static Outcome take_done(Outgoing *o, const NativeFrame *frame, GError **error)
 {
-    uint64_t blocks, checksum, ours = XXH3_64bits_digest(o->checksum);
+    uint64_t blocks, checksum, ours = relay_checksum_digest(&o->m->sum);
     guint8 echo[NATIVE_FRAME_MAX];
 
     relay_native_decode_end(frame->payload, &blocks, &checksum);
@@ -273,11 +273,11 @@ static void queue_output(Outgoing *o)
         relay_connection_queue(o->connection, frame,
                                relay_native_encode_data_header(frame, o->sent, (guint32)count));
         relay_connection_queue_blocks(o->connection, blocks, count * MIGPAGE_BLOCK_SIZE);
-        relay_outgoing_sent(o, blocks, count);
+        relay_outgoing_sent(o, count);
     } else if (relay_outgoing_all_sent(o) && !o->end_queued) {
         relay_connection_queue(
             o->connection, frame,
-            relay_native_encode_end(frame, NATIVE_END, o->sent, XXH3_64bits_digest(o->checksum)));
+            relay_native_encode_end(frame, NATIVE_END, o->sent, relay_checksum_digest(&o->m->sum)));
         o->end_queued = TRUE;
     }
 }

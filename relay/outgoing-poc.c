@@ -11,7 +11,6 @@
 #include "relay/native-stream.h"
 #include "relay/wire-poc.h"
 
-#define BLOCKS_A_WRITE 128
 #define CLOSE_AGAIN_MS 10
 
 static void queue_header(Outgoing *o, uint64_t value)
@@ -29,14 +28,14 @@ static void queue_output(Outgoing *o)
     if (!relay_connection_is_flushed(o->connection) || o->end_queued) {
         return;
     }
-    count = relay_outgoing_ready(o, BLOCKS_A_WRITE, (void **)&blocks);
+    count = relay_outgoing_ready(o, WINDOW_SEGMENT_BLOCKS, (void **)&blocks);
     for (uint64_t i = 0; i < count; i++) {
         queue_header(o, POC_BLOCK);
         relay_connection_queue_blocks(o->connection, blocks + i * MIGPAGE_BLOCK_SIZE,
                                       MIGPAGE_BLOCK_SIZE);
     }
     if (count > 0) {
-        relay_outgoing_sent(o, blocks, count);
+        relay_outgoing_sent(o, count);
     } else if (relay_outgoing_all_sent(o)) {
         queue_header(o, POC_END);
         o->end_queued = TRUE;

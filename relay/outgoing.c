@@ -37,15 +37,11 @@ uint64_t relay_outgoing_ready(Outgoing *o, uint64_t most, void **start)
     return count;
 }
 
-void relay_outgoing_sent(Outgoing *o, const void *start, uint64_t count)
+void relay_outgoing_sent(Outgoing *o, uint64_t count)
 {
-    uint64_t again = o->high > o->sent ? MIN(o->high - o->sent, count) : 0;
-
-    /* What is sent again after a break is in the checksum already. */
-    XXH3_64bits_update(o->checksum, (const guint8 *)start + again * MIGPAGE_BLOCK_SIZE,
-                       (count - again) * MIGPAGE_BLOCK_SIZE);
     o->sent += count;
     o->high = MAX(o->high, o->sent);
+    relay_checksum_cover(&o->m->sum, &o->m->window, o->high);
     relay_rate_limit_use(&o->limit, count * MIGPAGE_BLOCK_SIZE);
 }
 
@@ -415,8 +411,6 @@ gpointer relay_outgoing_thread(gpointer data)
     g_autoptr(GError) error = NULL;
     Outcome outcome;
 
-    o.checksum = XXH3_createState();
-    XXH3_64bits_reset(o.checksum);
     outcome = run(&o, &error);
     if (o.connection && !o.poc && !o.one_way) {
         relay_native_say_why(o.connection, outcome, error);
@@ -425,10 +419,9 @@ gpointer relay_outgoing_thread(gpointer data)
             relay_connection_stream(o.connection)); /* the only word that this wire has */
     }
     if (outcome == OUTCOME_COMPLETED) {
-        relay_migration_set_checksum(m, XXH3_64bits_digest(o.checksum));
+        relay_migration_set_checksum(m, relay_checksum_digest(&m->sum));
     }
     relay_connection_free(o.connection);
-    XXH3_freeState(o.checksum);
     relay_migration_finish(m, outcome, error);
     m->notify.settled(m->notify.opaque);
     return NULL;

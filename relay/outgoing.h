@@ -3,7 +3,6 @@
 #ifndef RELAY_OUTGOING_H
 #define RELAY_OUTGOING_H
 
-#include "relay/checksum.h"
 #include "relay/connection.h"
 #include "relay/migration.h"
 #include "relay/rate-limit.h"
@@ -15,20 +14,19 @@ typedef struct Outgoing {
     gboolean one_way;     /* a file: nobody answers */
     gboolean accepted;    /* a destination has accepted this session before */
     uint64_t sent;        /* first block that was not queued on this connection */
-    uint64_t high;        /* first block that was never sent at all: what the checksum covers */
+    uint64_t high;        /* first block that was never sent at all */
     uint64_t peer_window; /* blocks that the destination takes beyond what it acknowledged */
     gboolean readable;    /* the last poll saw bytes of the peer, or its end */
     gboolean end_queued;
     gint64 end_time; /* poc: when the end was written, us */
-    XXH3_state_t *checksum;
     RateLimit limit;
 } Outgoing;
 
 /* Blocks that may be sent now, in one piece from *START, at most MOST. */
 uint64_t relay_outgoing_ready(Outgoing *o, uint64_t most, void **start);
 
-/* COUNT blocks at START, which begin with number o->sent, were queued. */
-void relay_outgoing_sent(Outgoing *o, const void *start, uint64_t count);
+/* COUNT blocks, which begin with number o->sent, were queued. */
+void relay_outgoing_sent(Outgoing *o, uint64_t count);
 
 /* TRUE when the guest's last block was queued. */
 gboolean relay_outgoing_all_sent(Outgoing *o);

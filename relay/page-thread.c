@@ -118,6 +118,8 @@ gboolean relay_page_begin(Migration *m, GError **error)
 gboolean relay_page_hand_over(Migration *m, GError **error)
 {
     if (!m->page_thread) {
+        /* What the thread gives may be gone before it is our turn again. */
+        relay_checksum_cover(&m->sum, &m->window, relay_window_produced(&m->window));
         m->turns.alone = FALSE;
         m->page_thread = g_thread_try_new("snprelay-page", page_thread, m, error);
     }
@@ -128,6 +130,7 @@ void relay_page_take_over(Migration *m)
 {
     if (m->attended && m->page_thread) {
         stop_thread(m);
+        g_assert(m->sum.blocks >= relay_window_released(&m->window));
         attend_from_now_on(m);
     }
 }

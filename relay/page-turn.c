@@ -28,6 +28,15 @@ static gboolean look_again(unsigned moved, unsigned *spins)
     return moved > 0 && ++*spins < AT_ONCE_SPINS;
 }
 
+/* The checksum's part, while the guest is busy with its buffer and nobody waits for it. A page thread leaves it to the
+ * stream thread. */
+static void cover(Migration *m, uint64_t upto)
+{
+    if (m->turns.alone) {
+        relay_checksum_cover(&m->sum, &m->window, upto);
+    }
+}
+
 /* ---- Source: guest to window ------------------------------------------------------------------------ */
 
 /* Where the next block goes, brought into the cache while the guest fills its buffer; NULL: the window is full. */
@@ -55,6 +64,7 @@ static void block_taken(Migration *m)
     atomic_store_explicit(&m->blocks, blocks + 1, memory_order_relaxed);
     guest_acted(m);
     m->turns.slot = next_slot(m);
+    cover(m, blocks + 1);
 }
 
 static PageTurn turn_source(Migration *m, unsigned most, GError **error)
@@ -152,6 +162,7 @@ static PageTurn turn_destination(Migration *m, unsigned most, GError **error)
             return PAGE_OVER;
         }
         m->turns.given++;
+        cover(m, m->turns.given);
         moved++;
         spins = 0;
     }

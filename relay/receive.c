@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The bytes of blocks, from the connection into the window: counted, summed up, and handed to the page thread whole. */
+/* The bytes of blocks, from the connection into the window: counted, and there for the page when they are whole. */
 #include "relay/incoming.h"
 
 #include "migpage/layout.h"
+#include "relay/page-thread.h"
 
 gboolean relay_incoming_has_room(Incoming *in)
 {
@@ -11,8 +12,8 @@ gboolean relay_incoming_has_room(Incoming *in)
     return relay_window_room(&in->m->window, &start) > 0;
 }
 
-/* COUNT bytes were written behind what the window holds, from START on. */
-static void count_received(Incoming *in, const guint8 *start, size_t count)
+/* COUNT bytes were written behind what the window holds. */
+static void count_received(Incoming *in, size_t count)
 {
     uint64_t whole;
 
@@ -21,8 +22,11 @@ static void count_received(Incoming *in, const guint8 *start, size_t count)
     whole = in->block_filled / MIGPAGE_BLOCK_SIZE;
     in->block_filled %= MIGPAGE_BLOCK_SIZE;
     if (whole > 0) {
-        XXH3_64bits_update(in->checksum, start, whole * MIGPAGE_BLOCK_SIZE);
         relay_window_produce(&in->m->window, whole);
+        if (!relay_page_is_attended(in->m)) {
+            relay_checksum_cover(&in->m->sum, &in->m->window,
+                                 relay_window_produced(&in->m->window));
+        }
         relay_wakeup_signal_block(&in->m->page_wakeup);
     }
 }
@@ -44,7 +48,7 @@ ConnectionResult relay_incoming_receive(Incoming *in, gboolean from_stream, GErr
         if (moved == 0) {
             return result;
         }
-        count_received(in, start, moved);
+        count_received(in, moved);
     }
     return CONNECTION_OK;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The blocks that are on their way: a ring between the page thread and the stream thread.
+ * The blocks that are on their way: a ring between page and stream.
  *
- * Blocks are numbered from 0 over the whole migration. One thread produces (source: the page thread, destination: the
- * stream thread), the other consumes and releases. A block stays where it is from the moment it was copied in until it is
+ * Blocks are numbered from 0 over the whole migration. One side produces (source: the page, destination: the stream), the
+ * other consumes and releases; each in a thread of its own, or one thread does both. A block stays where it is from the moment it was copied in until it is
  * released, so it can be sent from here any number of times; this is what a resume stands on.
  *
  *     released <= given or sent <= produced <= released + capacity
