@@ -215,7 +215,6 @@ static int set_up_and_run(Transfer *transfer, const char *command)
     SnprelayPolicy policy = (options->allow_exec ? SNPRELAY_POLICY_ALLOW_EXEC : 0) |
                             (options->require_tls ? SNPRELAY_POLICY_REQUIRE_TLS : 0);
     g_autoptr(GError) error = NULL;
-    guint signals[3];
     int status;
 
     transfer->guest = relay_guest_new(options->guest_memory, &error);
@@ -225,18 +224,16 @@ static int set_up_and_run(Transfer *transfer, const char *command)
     transfer->loop = g_main_loop_new(NULL, FALSE);
     transfer->relay = snprelay_new(NULL, &callbacks, policy, transfer);
     relay_guest_watch(transfer->guest, transfer->relay, NULL, NULL);
-    signals[0] = g_unix_signal_add(SIGINT, on_signal, transfer);
-    signals[1] = g_unix_signal_add(SIGTERM, on_signal, transfer);
-    signals[2] = g_unix_signal_add(SIGHUP, on_signal, transfer);
+    /* Until the program ends: a signal that comes last must not hide how the migration ended. */
+    g_unix_signal_add(SIGINT, on_signal, transfer);
+    g_unix_signal_add(SIGTERM, on_signal, transfer);
+    g_unix_signal_add(SIGHUP, on_signal, transfer);
     status = snprelay_set_parameters(transfer->relay,
                                      (const SnprelayParameterValue *)options->parameters->data,
                                      options->parameters->len, &error) &&
                      relay_options_enter_sandbox(options, &error)
                  ? run(transfer)
                  : relay_usage_error(command, error);
-    for (size_t i = 0; i < G_N_ELEMENTS(signals); i++) {
-        g_source_remove(signals[i]);
-    }
     if (transfer->give_up_timer) {
         g_source_remove(transfer->give_up_timer);
     }
