@@ -16,12 +16,14 @@
 #define SPINS_BETWEEN_CLOCKS 64 /* the clock costs as much as several looks at the page */
 #define HOT_US 30 /* spin for this long: many times what a running guest needs for a block */
 #define SHORTEST_NAP_US 20
-#define IDLE_PER_NAP 100 /* sleep for a hundredth of the time that nothing has happened */
-#define LATE_US 50       /* running again so late may mean that others were in front ... */
-#define LONG_US 100000   /* ... or, in so long a wait, that the processor slept deeply */
-#define LOOK_US 5000     /* how often they are counted */
-#define LONE_BLOCKS 2    /* so few blocks a sleep are no burst */
-#define LONE_US 1000     /* a guest that takes longer has other reasons */
+#define IDLE_PER_NAP 100  /* sleep for a hundredth of the time that nothing has happened */
+#define LATE_US 50        /* running again so late may mean that others were in front ... */
+#define LONG_US 100000    /* ... or, in so long a wait, that the processor slept deeply */
+#define LOOK_US 5000      /* how often they are counted */
+#define FUTILE_NAPS 128   /* so many longer sleeps in vain: it is not relays that crowd here ... */
+#define FUTILE_US 2000000 /* ... and others leave no processor free by our sleeping */
+#define LONE_BLOCKS 2     /* so few blocks a sleep are no burst */
+#define LONE_US 1000      /* a guest that takes longer has other reasons */
 #define PATIENCE_MIN 16
 #define PATIENCE_MAX 4096
 
@@ -49,11 +51,24 @@ static void move_away(void)
     }
 }
 
+/* Among many relays longer sleeps give the guests time, and now and then a sleeper finds his guest running and moves much.
+ * Other busy threads take all the time there is. */
+static void judge_crowded_nap(MigPageWait *wait)
+{
+    wait->futile = wait->crowded_nap > 0 && wait->blocks <= LONE_BLOCKS ? wait->futile + 1 : 0;
+    if (wait->futile >= FUTILE_NAPS) {
+        wait->futile = 0;
+        wait->crowded_nap = 0;
+        wait->look_again = g_get_monotonic_time() + FUTILE_US;
+    }
+}
+
 void migpage_wait_woken(MigPageWait *wait)
 {
     gboolean lone =
         wait->blocks <= LONE_BLOCKS && g_get_monotonic_time() - wait->idle_since < LONE_US;
 
+    judge_crowded_nap(wait);
     wait->slept = FALSE;
     if (wait->blocks > PATIENCE_MIN) {
         wait->lone_patience = PATIENCE_MIN; /* it flows here */
@@ -72,10 +87,10 @@ static void look_at_crowd(MigPageWait *wait, gint64 now)
 {
     gboolean queued = wait->nap_end != 0 && now - wait->nap_end >= LATE_US;
 
-    if (now - wait->looked >= LOOK_US && now - wait->idle_since < LONG_US &&
+    if (now >= wait->look_again && now - wait->idle_since < LONG_US &&
         (queued || wait->crowded_nap > 0)) {
         wait->crowded_nap = MAX(migpage_crowd_nap(), wait->crowded_nap / 2); /* it comes and goes */
-        wait->looked = now;
+        wait->look_again = now + LOOK_US;
     }
     wait->nap_end = 0;
 }

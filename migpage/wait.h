@@ -20,8 +20,9 @@ typedef struct MigPageWait {
 
     /* Whether the processors are crowded, see wait.c. */
     gint64 nap_end;     /* us, monotonic: when the last sleep was to end; 0: that was looked at */
-    gint64 looked;      /* us, monotonic: when that was last asked for */
+    gint64 look_again;  /* us, monotonic: not before then */
     gint64 crowded_nap; /* us: sleep for at least so long; 0: no crowd */
+    unsigned futile;    /* such sleeps in a row that brought hardly more than one block */
 
     /* Whether we keep our guest off its processor, see wait.c. */
     unsigned blocks;        /* since the last sleep */

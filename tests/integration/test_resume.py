@@ -100,7 +100,7 @@ class CutTest(ResumeTest):
         self.assertLess(infos[1]["reconnects"], self.proxy1.connections)
 
     def test_hundred_cuts(self):
-        self.check_cuts(self.random_plans(150, 1 << 20), False, "256M", 100)
+        self.check_cuts(self.random_plans(150, 1 << 19), False, "128M", 100)
 
     def test_cuts_unix(self):
         self.check_cuts(self.random_plans(40, 1 << 18), True, "32M", 25)

@@ -107,6 +107,30 @@ static void test_crowd(void **state)
     assert_int_equal(wait.crowded_nap, 0);
 }
 
+/* So many longer naps in a crowd, each of which brought BLOCKS. */
+static gint64 crowded_nap_after(unsigned naps, unsigned blocks)
+{
+    MigPageWait wait;
+
+    migpage_wait_init(&wait, FALSE);
+    wait.crowded_nap = 3000;
+    for (unsigned i = 0; i < naps; i++) {
+        wait.slept = TRUE;
+        wait.blocks = blocks;
+        migpage_wait_reset(&wait);
+    }
+    return wait.crowded_nap;
+}
+
+/* A crowd that does not get smaller by our sleeping is not minded. */
+static void test_futile_naps(void **state)
+{
+    (void)state;
+    assert_int_equal(crowded_nap_after(10, 1), 3000);
+    assert_int_equal(crowded_nap_after(200, 1), 0);
+    assert_int_equal(crowded_nap_after(1000, 100), 3000);
+}
+
 static void test_busy_never_sleeps(void **state)
 {
     MigPageWait wait;
@@ -131,8 +155,11 @@ static void test_timer_slack(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hot_at_first), cmocka_unit_test(test_naps),
-        cmocka_unit_test(test_crowd),        cmocka_unit_test(test_busy_never_sleeps),
+        cmocka_unit_test(test_hot_at_first),
+        cmocka_unit_test(test_naps),
+        cmocka_unit_test(test_crowd),
+        cmocka_unit_test(test_futile_naps),
+        cmocka_unit_test(test_busy_never_sleeps),
         cmocka_unit_test(test_timer_slack),
     };
 
