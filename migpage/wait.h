@@ -4,7 +4,7 @@
  *
  * A guest's vCPU answers within a microsecond while it runs, and may not answer for hours. So a wait is hot at first and
  * then sleeps in proportion to how long nothing has happened: a block that comes after a pause waits for at most about a
- * hundredth of that pause, and a guest that does nothing costs about 100 wake-ups a second. Where many more threads want
+ * hundredth of that pause, and a guest that does nothing costs about 60 wake-ups a second. Where many more threads want
  * to run than there are processors, waits are longer: it is the guests that must run.
  */
 #ifndef MIGPAGE_WAIT_H
@@ -61,6 +61,6 @@ static inline void migpage_relax(void)
 #endif
 }
 
-#define MIGPAGE_WAIT_LONGEST_US 10000
+#define MIGPAGE_WAIT_LONGEST_US 16000
 
 #endif
