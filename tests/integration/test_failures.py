@@ -304,6 +304,7 @@ class RefusalTest(PairTest):
         self.assertEqual([info["status"] for info in infos], ["cancelled"] * 2)
         taken = infos[0]["blocks"]
         self.assertEqual(self.source.registers()[0], NOT_STARTED)
+        wait_until(lambda: self.destination.registers() == (NOT_STARTED, 0), PATIENCE, "a guest that starts over")
         uri = self.right.incoming()
         with self.assertRaisesRegex(QmpError, "broken off in mid-stream.*reset the guest, or use force"):
             self.left.outgoing(uri)
