@@ -415,8 +415,8 @@ class HmpTest(OneMachineTest):
         self.assertIn("Migration status: none\r\n", self.qmp.human("info snp_migrate"))
 
     def test_pages(self):
-        # While it goes on: QEMU ends with its guest.
-        self.qmp.execute("snp-migrate-set-parameters", **{"max-bandwidth": 1 << 16})
+        # While it goes on: QEMU ends with its guest, which must not get rid of all its blocks at once.
+        self.qmp.execute("snp-migrate-set-parameters", **{"max-bandwidth": 1 << 16, "window": 1 << 16})
         self.qmp.execute("snp-migrate", uri="file:" + self.path("stream"), address=PAGE)
         self.qmp.wait_status("active")
         text = self.serve.hmp.execute("info snp_page")
