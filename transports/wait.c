@@ -83,16 +83,14 @@ static gboolean lookup_timed_out(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-static gboolean lookup_cancelled(GCancellable *cancellable G_GNUC_UNUSED, gpointer data)
+/* In the thread that cancels. */
+static void lookup_cancelled(GCancellable *cancellable G_GNUC_UNUSED, gpointer data)
 {
-    Lookup *lookup = data;
-
-    g_cancellable_cancel(lookup->cancellable);
-    return G_SOURCE_REMOVE;
+    g_cancellable_cancel(data);
 }
 
-/* Attaches what may end LOOKUP early to CONTEXT. */
-static void lookup_watch(Lookup *lookup, const TransportOptions *options, GMainContext *context)
+/* What may end LOOKUP early: a timer in CONTEXT, and the caller's cancellable, to be disconnected from what is returned. */
+static gulong lookup_watch(Lookup *lookup, const TransportOptions *options, GMainContext *context)
 {
     if (options->deadline) {
         g_autoptr(GSource) timer =
@@ -101,12 +99,11 @@ static void lookup_watch(Lookup *lookup, const TransportOptions *options, GMainC
         g_source_set_callback(timer, lookup_timed_out, lookup, NULL);
         g_source_attach(timer, context);
     }
-    if (options->cancellable) {
-        g_autoptr(GSource) source = g_cancellable_source_new(options->cancellable);
-
-        g_source_set_callback(source, G_SOURCE_FUNC(lookup_cancelled), lookup, NULL);
-        g_source_attach(source, context);
-    }
+    /* No GCancellableSource: GLib can lose one that is destroyed while another thread cancels. */
+    return options->cancellable
+               ? g_cancellable_connect(options->cancellable, G_CALLBACK(lookup_cancelled),
+                                       lookup->cancellable, NULL)
+               : 0;
 }
 
 GList *transport_wait_lookup(const char *host, const TransportOptions *options, GError **error)
@@ -115,15 +112,17 @@ GList *transport_wait_lookup(const char *host, const TransportOptions *options, 
     GMainContext *context = g_main_context_new();
     g_autoptr(GResolver) resolver = g_resolver_get_default();
     Lookup lookup = {.cancellable = g_cancellable_new()};
+    gulong watch;
 
     g_main_context_push_thread_default(context);
-    lookup_watch(&lookup, options, context);
+    watch = lookup_watch(&lookup, options, context);
     g_resolver_lookup_by_name_async(resolver, host, lookup.cancellable, lookup_done, &lookup);
     while (!lookup.done) {
         g_main_context_iteration(context, TRUE);
     }
+    g_cancellable_disconnect(options->cancellable, watch);
     g_main_context_pop_thread_default(context);
-    g_main_context_unref(context); /* destroys the sources */
+    g_main_context_unref(context); /* destroys the timer */
     g_object_unref(lookup.cancellable);
     if (lookup.timed_out && !lookup.addresses) {
         g_clear_error(&lookup.error);
