@@ -122,6 +122,9 @@ gboolean relay_page_hand_over(Migration *m, GError **error)
         relay_checksum_cover(&m->sum, &m->window, relay_window_produced(&m->window));
         m->turns.alone = FALSE;
         m->page_thread = g_thread_try_new("snprelay-page", page_thread, m, error);
+        if (!m->page_thread) {
+            m->turns.alone = m->attended; /* as before */
+        }
     }
     return m->page_thread != NULL;
 }
