@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The incoming channel: what its stream thread keeps, shared by incoming.c, candidates.c and one file for each wire. */
+/* The incoming channel: what its stream thread keeps, shared by the files incoming*.c, candidates.c and receive.c. */
 #ifndef RELAY_INCOMING_H
 #define RELAY_INCOMING_H
 
 #include "relay/connection.h"
 #include "relay/migration.h"
+
+#define CANDIDATES_MAX 8
 
 typedef struct Incoming {
     Migration *m;
@@ -36,6 +38,37 @@ typedef struct Incoming {
     gint64 acked_at;       /* native: when an acknowledgement was last sent, us */
     uint64_t end_checksum; /* native: the source's */
 } Incoming;
+
+/* Everything has come, was right, and was read, and the page says so: whether the source is there to hear it or not. */
+static inline gboolean relay_incoming_is_complete(Incoming *in)
+{
+    return in->begun && atomic_load(&in->m->page_ended);
+}
+
+/* ---- incoming-listen.c: where the source can connect -------------------------------------------------- */
+
+/* Listens at URI, and there only; looking up names takes its time. FD (-1: none) is used up in any case. Errors:
+ * transport_listen()'s; the old place stays open then. */
+gboolean relay_incoming_listen(Incoming *in, const TransportUri *uri, int fd, GError **error);
+void relay_incoming_stop_listening(Incoming *in);
+
+/* `snp_migrate_recover`, if somebody said so: listens anew, and answers whoever asked. */
+void relay_incoming_take_recover_request(Incoming *in);
+/* Nobody carries it out any more. */
+void relay_incoming_refuse_recover_request(Incoming *in);
+
+/* Makes candidates of those who knocked. */
+void relay_incoming_accept_connections(Incoming *in);
+
+/* ---- incoming-accept.c: who is the source ------------------------------------------------------------- */
+
+/* Reads the candidates' hellos, and begins with the source, or takes it back. GOING_ON or FAILED. */
+Outcome relay_incoming_look_at_candidates(Incoming *in, GError **error);
+
+/* ---- incoming-wait.c ---------------------------------------------------------------------------------- */
+
+/* Attends to the page, if that is ours to do, until there is something to do for the stream. */
+void relay_incoming_wait(Incoming *in);
 
 /* ---- candidates.c: connections that have yet to say who they are ------------------------------------- */
 
