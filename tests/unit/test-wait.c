@@ -99,7 +99,7 @@ static void test_crowd(void **state)
     }
     assert_in_range(nap, 2000, MIGPAGE_CROWD_LONGEST_US);
     /* And when they have gone the naps are short again. */
-    for (int i = 0; i < 10000 && wait.crowded_nap > 0; i++) {
+    for (int i = 0; i < 30000 && wait.crowded_nap > 0; i++) {
         wait.idle_since = g_get_monotonic_time() - G_USEC_PER_SEC / 100;
         turn_until_told(&wait);
         g_usleep(1000);
