@@ -58,7 +58,8 @@ gboolean transport_wait_fd(int fd, short events, GCancellable *cancellable, gint
 /* ---- Name servers ---------------------------------------------------------------------------- */
 
 typedef struct Lookup {
-    GCancellable *cancellable; /* cancelled by the caller's, or by the deadline */
+    GMainContext *context;
+    GCancellable *cancellable; /* cancelled after the caller's, or by the deadline */
     gboolean timed_out;
     gboolean done;
     GList *addresses;
@@ -83,47 +84,57 @@ static gboolean lookup_timed_out(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-/* In the thread that cancels. */
-static void lookup_cancelled(GCancellable *cancellable G_GNUC_UNUSED, gpointer data)
+static gboolean cancel_lookup(gpointer data)
 {
-    g_cancellable_cancel(data);
+    Lookup *lookup = data;
+
+    g_cancellable_cancel(lookup->cancellable);
+    return G_SOURCE_REMOVE;
 }
 
-/* What may end LOOKUP early: a timer in CONTEXT, and the caller's cancellable, to be disconnected from what is returned. */
-static gulong lookup_watch(Lookup *lookup, const TransportOptions *options, GMainContext *context)
+/* In the thread that cancels. The look-up is cancelled in its own: GLib loses a GCancellableSource, ours or its resolver's,
+ * that is destroyed while another thread cancels. */
+static void lookup_cancelled(GCancellable *cancellable G_GNUC_UNUSED, gpointer data)
+{
+    Lookup *lookup = data;
+    g_autoptr(GSource) source = g_idle_source_new();
+
+    g_source_set_callback(source, cancel_lookup, lookup, NULL);
+    g_source_attach(source, lookup->context);
+}
+
+/* What may end LOOKUP early: a timer, and the caller's cancellable, to be disconnected from what is returned. */
+static gulong lookup_watch(Lookup *lookup, const TransportOptions *options)
 {
     if (options->deadline) {
         g_autoptr(GSource) timer =
             g_timeout_source_new((guint)milliseconds_left(options->deadline));
 
         g_source_set_callback(timer, lookup_timed_out, lookup, NULL);
-        g_source_attach(timer, context);
+        g_source_attach(timer, lookup->context);
     }
-    /* No GCancellableSource: GLib can lose one that is destroyed while another thread cancels. */
-    return options->cancellable
-               ? g_cancellable_connect(options->cancellable, G_CALLBACK(lookup_cancelled),
-                                       lookup->cancellable, NULL)
-               : 0;
+    return options->cancellable ? g_cancellable_connect(options->cancellable,
+                                                        G_CALLBACK(lookup_cancelled), lookup, NULL)
+                                : 0;
 }
 
 GList *transport_wait_lookup(const char *host, const TransportOptions *options, GError **error)
 {
     /* A context of its own: the caller's thread has none, or one that must not run now. */
-    GMainContext *context = g_main_context_new();
+    g_autoptr(GMainContext) context = g_main_context_new();
     g_autoptr(GResolver) resolver = g_resolver_get_default();
-    Lookup lookup = {.cancellable = g_cancellable_new()};
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    Lookup lookup = {.context = context, .cancellable = cancellable};
     gulong watch;
 
     g_main_context_push_thread_default(context);
-    watch = lookup_watch(&lookup, options, context);
-    g_resolver_lookup_by_name_async(resolver, host, lookup.cancellable, lookup_done, &lookup);
+    watch = lookup_watch(&lookup, options);
+    g_resolver_lookup_by_name_async(resolver, host, cancellable, lookup_done, &lookup);
     while (!lookup.done) {
         g_main_context_iteration(context, TRUE);
     }
     g_cancellable_disconnect(options->cancellable, watch);
     g_main_context_pop_thread_default(context);
-    g_main_context_unref(context); /* destroys the timer */
-    g_object_unref(lookup.cancellable);
     if (lookup.timed_out && !lookup.addresses) {
         g_clear_error(&lookup.error);
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_TIMED_OUT,
