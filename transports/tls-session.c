@@ -3,10 +3,10 @@
  * One TLS connection.
  *
  * GIO can do a handshake without waiting, but then needs a main loop, and its end cannot be polled
- * for by a descriptor. So the handshake has a thread of its own, and until it is over the stream
- * shows two eventfds in place of the socket: one that becomes readable, one that becomes writable
- * when it is over. Afterwards everything is done by the one thread that uses the stream, and the
- * socket is what to poll.
+ * for by a descriptor. So the handshake has a thread of its own, and until its end was seen the
+ * stream shows two eventfds in place of the socket: one that becomes readable, one that becomes
+ * writable when it is over. Afterwards everything is done by the one thread that uses the stream,
+ * and the socket is what to poll.
  *
  * Every certificate is judged by accept_certificate(), also one that GIO would take: a connection
  * that did not pass through there (a resumed session) is refused, since nobody looked at who it is.
@@ -42,6 +42,7 @@ struct TransportTlsSession {
     GError *failure;
     int over; /* atomic */
 
+    gboolean seen_over;  /* by who uses the stream: until then the events are what to poll */
     gboolean plain_peer; /* what it said first was not TLS */
     gboolean heard;      /* bytes of the peer were read */
     guint64 written;     /* bytes that the peer was sent */
@@ -279,6 +280,7 @@ gboolean transport_tls_session_check(TransportTlsSession *session, GError **erro
         g_set_error_literal(error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK, "TLS handshake goes on");
         return FALSE;
     }
+    session->seen_over = TRUE;
     if (session->failure) {
         g_propagate_error(error, g_error_copy(session->failure));
         return FALSE;
@@ -420,13 +422,11 @@ gboolean transport_tls_session_shutdown(TransportTlsSession *session, GError **e
 int transport_tls_session_read_fd(TransportTlsSession *session)
 {
     /* The event stays readable once it is. */
-    return g_atomic_int_get(&session->over) && !session->more_held
-               ? g_socket_get_fd(session->socket)
-               : session->read_event;
+    return session->seen_over && !session->more_held ? g_socket_get_fd(session->socket)
+                                                     : session->read_event;
 }
 
 int transport_tls_session_write_fd(TransportTlsSession *session)
 {
-    return g_atomic_int_get(&session->over) ? g_socket_get_fd(session->socket)
-                                            : session->write_event;
+    return session->seen_over ? g_socket_get_fd(session->socket) : session->write_event;
 }

@@ -323,6 +323,26 @@ static void test_silent_client(void **state)
     clear_pair(&pair);
 }
 
+/* Who was told to wait, and asks what to poll after the handshake has ended, is woken all the same. */
+static void test_end_of_handshake_wakes(void **state)
+{
+    Pair pair = {0};
+    g_autoptr(GError) error = NULL;
+    char byte;
+
+    (void)state;
+    pair.client_tls = load("good", FALSE, NULL, NULL);
+    pair.server_tls = load("good", TRUE, NULL, NULL);
+    make_pair(&pair);
+    assert_non_null(pair.client);
+    must_become_ready(transport_stream_read_fd(pair.server), POLLIN); /* the handshake is over */
+    must_become_ready(transport_stream_read_fd(pair.server), POLLIN);
+    must_become_ready(transport_stream_write_fd(pair.server), POLLOUT);
+    assert_int_equal(transport_stream_read(pair.server, &byte, 1, &error), -1);
+    assert_true(g_error_matches(error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK));
+    clear_pair(&pair);
+}
+
 static void test_plain_server(void **state)
 {
     TransportOptions options = plain_options();
@@ -585,6 +605,7 @@ int main(void)
         cmocka_unit_test(test_cut_is_an_error),
         cmocka_unit_test(test_plain_client),
         cmocka_unit_test(test_silent_client),
+        cmocka_unit_test(test_end_of_handshake_wakes),
         cmocka_unit_test(test_plain_server),
         cmocka_unit_test(test_cancel_during_handshake),
         cmocka_unit_test(test_server_refuses),
