@@ -166,7 +166,7 @@ gpointer relay_incoming_thread(gpointer data)
 
     m->fd = -1;
     if (!listening) {
-        m->notify.answer(m->notify.opaque, m->ready, m->ready_opaque, g_steal_pointer(&error));
+        m->notify.refused(m->notify.opaque, m->ready, m->ready_opaque, g_steal_pointer(&error));
         return NULL;
     }
     in.candidates = g_ptr_array_new_with_free_func(relay_candidate_free);

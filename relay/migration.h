@@ -29,6 +29,8 @@ typedef struct MigrationNotify {
     void (*warning)(gpointer opaque, char *message);     /* takes MESSAGE over */
     /* The answer to a command that the stream thread carries out; takes ERROR over (NULL: it took hold). */
     void (*answer)(gpointer opaque, SnprelayReadyFunc ready, gpointer ready_opaque, GError *error);
+    /* The same for one that could not even listen: it never was a migration. */
+    void (*refused)(gpointer opaque, SnprelayReadyFunc ready, gpointer ready_opaque, GError *error);
     void (*settled)(gpointer opaque); /* the last that a started migration's stream thread says */
     gpointer opaque;
 } MigrationNotify;

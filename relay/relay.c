@@ -182,12 +182,15 @@ static void deliver_warning(RelayNote *note)
 
 static void deliver_answer(RelayNote *note)
 {
-    if (note->error && note->relay->starting) {
-        end_migration(g_steal_pointer(&note->relay->starting)); /* it never began to listen */
-    }
     if (note->ready) {
         note->ready(note->relay, note->error, note->ready_opaque);
     }
+}
+
+static void deliver_refusal(RelayNote *note)
+{
+    end_migration(g_steal_pointer(&note->relay->starting));
+    deliver_answer(note);
 }
 
 static void on_status(gpointer opaque, SnprelayInfo *info)
@@ -208,16 +211,28 @@ static void on_warning(gpointer opaque, char *message)
     relay_post(opaque, note);
 }
 
-static void on_answer(gpointer opaque, SnprelayReadyFunc ready, gpointer ready_opaque,
-                      GError *error)
+static void post_answer(SnprelayRelay *relay, void (*deliver)(RelayNote *note),
+                        SnprelayReadyFunc ready, gpointer ready_opaque, GError *error)
 {
     RelayNote *note = g_new0(RelayNote, 1);
 
-    note->deliver = deliver_answer;
+    note->deliver = deliver;
     note->ready = ready;
     note->ready_opaque = ready_opaque;
     note->error = error;
-    relay_post(opaque, note);
+    relay_post(relay, note);
+}
+
+static void on_answer(gpointer opaque, SnprelayReadyFunc ready, gpointer ready_opaque,
+                      GError *error)
+{
+    post_answer(opaque, deliver_answer, ready, ready_opaque, error);
+}
+
+static void on_refused(gpointer opaque, SnprelayReadyFunc ready, gpointer ready_opaque,
+                       GError *error)
+{
+    post_answer(opaque, deliver_refusal, ready, ready_opaque, error);
 }
 
 static void deliver_settled(RelayNote *note)
@@ -240,6 +255,7 @@ MigrationNotify relay_notify(SnprelayRelay *relay)
     return (MigrationNotify){.status = on_status,
                              .warning = on_warning,
                              .answer = on_answer,
+                             .refused = on_refused,
                              .settled = on_settled,
                              .opaque = relay};
 }
