@@ -69,12 +69,27 @@ static gpointer play_source(gpointer data)
     return NULL;
 }
 
+/* FALSE: the test wants it to end, or an empty migration was over before this guest looked. */
+static gboolean wait_incoming(RigGuest *guest)
+{
+    guint8 status;
+
+    while ((status = get_register(guest, MIGPAGE_STATUS_OFFSET)) != MIGPAGE_STATUS_INCOMING) {
+        if (__atomic_load_n(&guest->quit, __ATOMIC_ACQUIRE) ||
+            (status == MIGPAGE_STATUS_COMPLETED && guest->before != MIGPAGE_STATUS_COMPLETED)) {
+            return FALSE;
+        }
+        g_thread_yield();
+    }
+    return TRUE;
+}
+
 static gpointer play_destination(gpointer data)
 {
     RigGuest *guest = data;
     guint8 block[MIGPAGE_BLOCK_SIZE], expected[MIGPAGE_BLOCK_SIZE];
 
-    if (!wait_register(guest, MIGPAGE_STATUS_OFFSET, MIGPAGE_STATUS_INCOMING)) {
+    if (!wait_incoming(guest)) {
         return NULL;
     }
     while (!__atomic_load_n(&guest->quit, __ATOMIC_ACQUIRE)) {
@@ -97,8 +112,11 @@ static gpointer play_destination(gpointer data)
 
 void rig_guest_start(Rig *rig, RigSide *side, uint64_t blocks, uint64_t stop_at)
 {
-    side->guest = (RigGuest){
-        .page = side->page, .source = side == &rig->source, .blocks = blocks, .stop_at = stop_at};
+    side->guest = (RigGuest){.page = side->page,
+                             .source = side == &rig->source,
+                             .blocks = blocks,
+                             .stop_at = stop_at,
+                             .before = side->page[MIGPAGE_STATUS_OFFSET]};
     side->guest.thread =
         g_thread_new("guest", side->guest.source ? play_source : play_destination, &side->guest);
 }

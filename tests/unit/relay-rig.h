@@ -29,6 +29,7 @@ typedef struct RigGuest {
         stop_at;    /* source: waits before this block until rig_guest_go(); UINT64_MAX: nowhere */
     uint64_t done;  /* given or taken so far; atomic */
     int go, quit;   /* atomic */
+    guint8 before;  /* the status register when it was started */
     gboolean wrong; /* destination: a block was not what the source's guest gave */
     GThread *thread;
 } RigGuest;

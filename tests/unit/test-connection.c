@@ -301,7 +301,7 @@ static void test_flush_wait(void **state)
 
     assert_true(relay_connection_queue_blocks(c, bytes, sizeof(bytes)));
     relay_connection_flush_wait(c, 50); /* nobody reads */
-    assert_in_range(g_get_monotonic_time() - start, 40000, 5000000);
+    assert_in_range(g_get_monotonic_time() - start, 40000, 60000000);
     assert_false(relay_connection_is_flushed(c));
     relay_connection_flush_wait(c, 0);
     assert_false(relay_connection_is_flushed(c));

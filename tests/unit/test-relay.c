@@ -355,17 +355,18 @@ static void test_bandwidth_while_running(void **state)
     Rig *rig = *state;
     gint64 start;
 
-    start_guests(rig, 2125, 2000);
+    start_guests(rig, 2025, 2000);
     g_free(rig_must_listen(rig, NULL));
     rig_must_send(rig, NULL);
     rig_wait_blocks(rig, &rig->destination, 2000); /* 4 MB */
-    rig_set(&rig->source, "max-bandwidth", "1M");
+    rig_set(&rig->source, "max-bandwidth", "128k");
     start = g_get_monotonic_time();
     rig_guest_go(&rig->source);
     rig_wait_end(rig, &rig->source);
-    assert_in_range(g_get_monotonic_time() - start, 150000, 2500000); /* 250 KB: 0.25 s */
+    /* 50 KB: 0.4 s. With a debt of 4 MB it were half a minute. */
+    assert_in_range(g_get_monotonic_time() - start, 150000, 20000000);
     rig_wait_end(rig, &rig->destination);
-    assert_transferred(rig, "native", 2125);
+    assert_transferred(rig, "native", 2025);
 }
 
 static gboolean has_stalled(gpointer user)
@@ -384,7 +385,7 @@ static void test_stall_warning(void **state)
     rig_run_until(rig, has_stalled, &rig->source);
     rig_guest_go(&rig->source);
     rig_wait_end(rig, &rig->source);
-    assert_int_equal(rig->source.stalled, 1);
+    assert_true(rig->source.stalled >= 1);
     assert_int_equal(rig->destination.stalled, 0); /* its guest was not waited for */
 }
 

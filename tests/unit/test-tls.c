@@ -319,7 +319,7 @@ static void test_silent_client(void **state)
     assert_int_equal(poll(fds, 2, 50), 0);
     start = g_get_monotonic_time();
     g_clear_pointer(&pair.server, transport_stream_free);
-    assert_true(g_get_monotonic_time() - start < 1000000);
+    assert_true(g_get_monotonic_time() - start < LONG_US);
     clear_pair(&pair);
 }
 
@@ -393,7 +393,7 @@ static void test_cancel_during_handshake(void **state)
     options = (TransportOptions){.cancellable = cancellable, .tls = tls, .fd = -1};
     assert_null(transport_connect(uri, &options, &error));
     assert_true(g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED));
-    assert_true(g_get_monotonic_time() - start < 2000000);
+    assert_true(g_get_monotonic_time() - start < LONG_US);
     g_thread_join(thread);
 }
 

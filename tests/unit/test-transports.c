@@ -223,7 +223,7 @@ static void test_deadline(void **state)
     assert_null(transport_connect(uri, &options, &error));
     assert_true(g_error_matches(error, G_IO_ERROR, G_IO_ERROR_TIMED_OUT));
     assert_words(error, text);
-    assert_in_range(g_get_monotonic_time() - start, 199000, 2000000);
+    assert_in_range(g_get_monotonic_time() - start, 199000, LONG_US);
     close_all(fds);
 }
 
@@ -265,7 +265,7 @@ static void test_cancel_from_another_thread(void **state)
     (void)state;
     assert_null(transport_connect(uri, &options, &error));
     assert_true(g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED));
-    assert_true(g_get_monotonic_time() - start < 2000000);
+    assert_true(g_get_monotonic_time() - start < LONG_US);
     g_thread_join(thread);
     g_clear_error(&error);
     /* And before it began. */
@@ -356,7 +356,7 @@ static void test_name_servers(void **state)
     assert_null(transport_connect(silent, &options, &error));
     assert_true(g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED));
     g_thread_join(thread);
-    assert_true(g_get_monotonic_time() - start < 2000000);
+    assert_true(g_get_monotonic_time() - start < LONG_US);
     g_resolver_set_default(real);
 }
 
@@ -378,9 +378,9 @@ static void test_every_address_is_tried(void **state)
     (void)state;
     g_resolver_set_default(fake);
     start = g_get_monotonic_time();
-    options.deadline = after_ms(1000);
+    options.deadline = after_ms(4000);
     client = must_connect(name, &options);
-    assert_in_range(g_get_monotonic_time() - start, 499000, 900000);
+    assert_true(g_get_monotonic_time() - start >= 1999000); /* and before the deadline */
     assert_string_equal(transport_stream_peer(client), good);
     transport_listener_free(listener);
     options.deadline = after_ms(400);

@@ -87,11 +87,10 @@ static void test_crowd(void **state)
         g_usleep(1000); /* they are on their way */
     }
     migpage_wait_init(&wait, FALSE);
-    wait.idle_since = g_get_monotonic_time() - G_USEC_PER_SEC / 100;
-    for (int i = 0; i < 1000 && nap <= 200; i++) {
-        nap = turn_until_told(&wait);
+    for (int i = 0; i < 1000 && wait.crowded_nap == 0; i++) {
         wait.nap_end = g_get_monotonic_time() - 1000; /* queued for that long */
         wait.idle_since = g_get_monotonic_time() - G_USEC_PER_SEC / 100;
+        nap = turn_until_told(&wait);
     }
     __atomic_store_n(&quit, TRUE, __ATOMIC_RELEASE);
     for (guint i = 0; i < count; i++) {

@@ -19,7 +19,10 @@
 #include <glib/gstdio.h>
 
 /* No test waits longer for anything. */
-#define PATIENCE_MS 10000
+#define PATIENCE_MS 30000
+
+/* What should take no time took less than any time-out would have (us). */
+#define LONG_US 20000000
 
 static inline gint64 after_ms(int milliseconds)
 {
