@@ -6,6 +6,7 @@ Whatever a peer does wrong, the migration is `failed` with a text that says what
 ERROR frame, and nothing is ever `completed`.
 """
 
+import contextlib
 import os
 import struct
 import sys
@@ -347,7 +348,8 @@ class IncomingTest(NativePeerTest):
             with self.subTest(first=first):
                 self.listen("--connect-timeout", "1")
                 peer = self.connect()
-                peer.send(first)
+                with contextlib.suppress(ConnectionError):  # its second may be over
+                    peer.send(first)
                 self.check_failed(self.relay, r"within 1 s \(connect-timeout\)")
                 self.assertEqual(self.destination.registers(), (NOT_STARTED, NONE))
 
@@ -361,8 +363,8 @@ class IncomingTest(NativePeerTest):
 
     def test_keep_alive(self):
         """A source whose guest does nothing, but that says so, is kept."""
-        peer = self.start("--peer-timeout", "1")
-        for _ in range(6):
+        peer = self.start("--peer-timeout", "6")
+        for _ in range(4):  # eight seconds
             self.assertEqual(peer.read_frame(), (KEEPALIVE, b""))
             peer.send(frame(KEEPALIVE))
         self.finish(peer, make_blocks(2))
@@ -548,7 +550,7 @@ class OutgoingTest(NativePeerTest):
         self.assertEqual(self.relay.wait(), 1)
 
     def test_pause_from_the_peer(self):
-        peer = self.start("--reconnect-timeout", "1", misbehave="stop:10")
+        peer = self.start("--reconnect-timeout", "5", misbehave="stop:10")
         peer.send(frame(PAUSE))
         self.relay.wait_error("paused: paused at the destination")
         self.assertEqual(self.source.registers()[0], RUNNING)
@@ -556,8 +558,8 @@ class OutgoingTest(NativePeerTest):
         self.assertIn("stayed broken for longer than reconnect-timeout", self.relay.errors)
 
     def test_keep_alive(self):
-        peer = self.start("--peer-timeout", "1", misbehave="stop:0")
-        for _ in range(6):
+        peer = self.start("--peer-timeout", "6", misbehave="stop:0")
+        for _ in range(4):
             self.assertEqual(peer.read_frame(), (KEEPALIVE, b""))
             peer.send(frame(KEEPALIVE))
         self.assertIsNone(self.relay.process.poll())

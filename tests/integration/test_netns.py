@@ -116,7 +116,7 @@ class NetworkTest(relay.RelayTest):
         return infos[0]["reconnects"]
 
     def test_across(self):
-        self.start(size="64M")
+        self.start((), size="16M")
         self.assertEqual(self.finish(), 0)
         for side, uri in ((self.source, self.uri), (self.destination, "tcp:10.0.0.2:0")):
             self.assertRegex(side.errors, f"snprelay: warning: {uri} is not encrypted")
@@ -149,7 +149,7 @@ class NetworkTest(relay.RelayTest):
         self.assertGreaterEqual(self.finish(), 2)
 
     def test_address_changed(self):
-        self.start(("--peer-timeout", "1", "--connect-timeout", "1"))
+        self.start()
         self.wait_blocks()
         run_ip("-n", self.right, "address", "delete", "10.0.0.2/24", "dev", "cable")
         run_ip("-n", self.right, "address", "add", "10.0.0.3/24", "dev", "cable")

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The proof of concept's stream against a peer that is not ours: a few lines of Python, both directions."""
 
+import contextlib
 import os
 import struct
 import sys
@@ -133,7 +134,8 @@ class IncomingTest(PocPeerTest):
 
     def test_silent_in_mid_stream(self):
         peer = self.start_receive("--peer-timeout", "1")
-        peer.give(make_blocks(3))
+        with contextlib.suppress(ConnectionError):  # its second may be over
+            peer.give(make_blocks(3))
         self.check_failed(self.relay, r"sent nothing for 1 s \(peer-timeout")
         self.assertEqual(peer.read_to_end(), b"")
         self.check_gave_up()
@@ -243,7 +245,7 @@ class OutgoingTest(PocPeerTest):
 
     def test_slow_guest_is_no_silent_peer(self):
         """The peer's time does not run while our own guest does nothing."""
-        peer = self.start_send("--peer-timeout", "1", blocks=3, interval=700000)
+        peer = self.start_send("--peer-timeout", "3", blocks=3, interval=2000000)
         self.assertEqual(len(peer.take()), 3)
         peer.close()
         self.assertEqual(self.relay.wait(), 0, self.relay.errors)

@@ -33,7 +33,7 @@ class IdleTest(RelayTest):
                        for guest in (source, destination))
         left.set(wire=wire)
         left.outgoing(right.incoming())
-        left.qmp.wait_status("active")
+        left.qmp.wait_status("active", "completed")
         return left, right
 
     def test_idle(self):

@@ -18,7 +18,8 @@ from relay import PAGE, PATIENCE
 FINAL = ("completed", "failed", "cancelled")
 HELLO_BYTES = 8 + 8 + 56
 BROKEN_OFF = "broken off in mid-stream"
-SLOW = {"size": "2M", "interval": 1000}  # slow enough to do something in mid-stream
+SLOW = {"size": "2M"}
+HELD = ("--window", "64k", "--max-bandwidth", "400k")  # in mid-stream for five seconds; finish() lets it go
 
 
 class ResumeTest(relay.RelayTest):
@@ -34,7 +35,7 @@ class ResumeTest(relay.RelayTest):
         """Starts a migration through a proxy. SOURCE and DESTINATION: options of the programs; READER: of the destination's guest."""
         self.source_guest = self.guest("source", **(guest or SLOW))
         self.destination_guest = self.guest("destination", **(reader or {}))
-        self.source = self.serve(self.source_guest, *(source or ()))
+        self.source = self.serve(self.source_guest, *(() if guest else HELD), *(source or ()))
         self.destination = self.serve(self.destination_guest, *(destination or ()))
         uri = self.destination.incoming(uri=self.new_uri("unix" if unix else "tcp"))
         self.proxy1 = self.proxy(uri, plans, unix)
@@ -46,6 +47,7 @@ class ResumeTest(relay.RelayTest):
 
     def finish(self, reconnects=None):
         """Both must complete; returns how often the source connected again."""
+        self.source.set(max_bandwidth=0)
         infos = [side.qmp.wait_status(*FINAL) for side in (self.source, self.destination)]
         self.check_completed(self.source_guest, self.destination_guest, *infos)
         if reconnects is not None:
@@ -61,6 +63,17 @@ class ResumeTest(relay.RelayTest):
         info = wait_until(there, PATIENCE, "paused")
         self.assertRegex(info["error-desc"], pattern)
         return info
+
+    def resume(self):
+        """As a person does. A destination that did not see in time that its pause was heard refuses once."""
+        self.source.set(max_bandwidth=0)
+
+        def there():
+            status = self.source.qmp.execute("query-snp-migrate")["status"]
+            if status == "paused":
+                self.source.outgoing(self.proxy1.uri, resume=True)
+            return status in ("active", *FINAL)
+        wait_until(there, PATIENCE, "the destination to take it back")
 
     def stays_paused(self, side, seconds=1.2):
         """Nothing must happen by itself, for longer than the waits between attempts to connect."""
@@ -100,14 +113,14 @@ class CutTest(ResumeTest):
         self.assertLess(infos[1]["reconnects"], self.proxy1.connections)
 
     def test_hundred_cuts(self):
-        self.check_cuts(self.random_plans(150, 1 << 19), False, "128M", 100)
+        self.check_cuts(self.random_plans(150, 1 << 17), False, "32M", 100)
 
     def test_cuts_unix(self):
         self.check_cuts(self.random_plans(40, 1 << 18), True, "32M", 25)
 
     def test_cuts_busy_poll(self):
         """With a page thread, however few processors there are."""
-        self.check_cuts(self.random_plans(40, 1 << 18), False, "16M", 25, "--poll", "busy")
+        self.check_cuts(self.random_plans(20, 1 << 16), False, "3M", 12, "--poll", "busy")
 
     def test_breaks_again_in_the_hello(self):
         plans = [Plan("reset", 200000)]
@@ -124,12 +137,12 @@ class CutTest(ResumeTest):
         self.finish()
         self.assertEqual(self.proxy1.cuts, len(plans))
 
-    def check_end(self, at):
-        source = self.guest("source", blocks=3, interval=30000)
+    def check_end(self, at, *options):
+        source = self.guest("source", blocks=3)
         destination = self.guest("destination")
-        receive = self.receive(destination, "--reconnect-timeout", "2")
+        receive = self.receive(destination, *options)
         proxy = self.proxy(receive.listening(), [Plan("close", at)])
-        send = self.send(proxy.uri, source)
+        send = self.send(proxy.uri, source, "--max-bandwidth", "40k")  # each block in a frame of its own
         self.assertEqual(send.wait(), 0, send.errors)
         self.assertEqual(receive.wait(), 0, receive.errors)
         self.assertEqual(proxy.cuts, 1)
@@ -139,33 +152,33 @@ class CutTest(ResumeTest):
         self.check_end(HELLO_BYTES + 3 * (16 + BLOCK_SIZE) + 23)
 
     def test_breaks_in_the_last_echo(self):
-        self.check_end(HELLO_BYTES + 3 * (16 + BLOCK_SIZE) + 24 + 23)
+        self.check_end(HELLO_BYTES + 3 * (16 + BLOCK_SIZE) + 24 + 23, "--reconnect-timeout", "2")
 
     def test_destination_notices_first(self):
-        self.start(source=("--peer-timeout", "3"), destination=("--peer-timeout", "1"))
+        self.start(source=("--peer-timeout", "9"), destination=("--peer-timeout", "3"))
         self.wait_blocks()
         self.proxy1.freeze()
-        self.paused(self.destination, r"silent for 1 s \(peer-timeout\)")
-        self.finish(reconnects=1)
+        self.paused(self.destination, r"silent for 3 s \(peer-timeout\)")
+        self.assertGreaterEqual(self.finish(), 1)
 
     def test_source_notices_first(self):
-        self.start(source=("--peer-timeout", "1"))
+        self.start(source=("--peer-timeout", "3"))
         self.wait_blocks()
         self.proxy1.freeze()
-        self.finish(reconnects=1)
-        self.assertEqual(self.proxy1.connections, 2)
+        self.assertGreaterEqual(self.finish(), 1)
+        self.assertGreaterEqual(self.proxy1.connections, 2)
 
     def test_half_a_connection_left(self):
         """The destination's side is closed, the source's is not: it hears nothing any more."""
-        self.start([Plan("truncate", 100000)], source=("--peer-timeout", "1"))
+        self.start([Plan("truncate", 100000)], source=("--peer-timeout", "3"))
         self.proxy1.wait(lambda proxy: proxy.cuts == 1)
         self.paused(self.destination, "closed the connection|broke")
-        self.finish(reconnects=1)
+        self.assertGreaterEqual(self.finish(), 1)
 
     def test_proxy_stops_reading(self):
         """One way only is dead: what the source sends is stuck, the destination's words arrive."""
-        self.start([Plan("deaf", 100000)], destination=("--peer-timeout", "1"), size="64M")
-        self.finish(reconnects=1)
+        self.start([Plan("deaf", 100000)], destination=("--peer-timeout", "3"), size="16M")
+        self.assertGreaterEqual(self.finish(), 1)
 
 
 class PauseTest(ResumeTest):
@@ -178,6 +191,7 @@ class PauseTest(ResumeTest):
         self.paused(self.source, "paused by command")
         self.paused(self.destination, "paused at the source")
         self.stays_paused(self.source)
+        self.source.set(max_bandwidth=0)
         self.source.hmp.execute("snp_migrate -r")
         self.finish(reconnects=1)
 
@@ -189,14 +203,19 @@ class PauseTest(ResumeTest):
         self.paused(self.source, "paused at the destination")
         self.stays_paused(self.source)
         self.source.hmp.execute(f"snp_migrate -d -r {self.proxy1.uri} {PAGE:#x}")
+        self.resume()
         self.finish(reconnects=1)
 
     def test_pause_that_the_source_does_not_hear(self):
         """It comes back by itself, is told, and waits for a person as well. Blocks are read meanwhile."""
-        self.start(source=("--peer-timeout", "1", "--window", "512k"), reader={"interval": 1000}, size="2M")
+        self.start(source=("--peer-timeout", "3", "--window", "512k", "--max-bandwidth", "400k"), reader={"interval": 1000},
+                   size="2M")
         self.wait_blocks()
         self.proxy1.freeze()
         self.destination.qmp.execute("snp-migrate-pause")
+        # It is paused for a moment as soon as it hears nothing, and again when it was refused.
+        wait_until(lambda: "paused at" in self.source.qmp.execute("query-snp-migrate").get("error-desc", ""), PATIENCE,
+                   "the refusal")
         self.paused(self.source, "paused at the destination")
         self.paused(self.destination, "paused by command")
         self.stays_paused(self.source)
@@ -242,6 +261,7 @@ class PauseTest(ResumeTest):
         self.destination.qmp.execute("snp-migrate-recover", uri="tcp:127.0.0.1:0")
         uri, = self.destination.qmp.execute("query-snp-migrate")["listening"]
         self.assertNotEqual(uri, self.proxy1.target)
+        self.source.set(max_bandwidth=0)
         self.assertNotIn("rror", self.source.hmp.execute(f"snp_migrate -r {uri}"))
         self.finish(reconnects=1)
 
@@ -254,7 +274,7 @@ class PauseTest(ResumeTest):
             self.destination.qmp.execute("snp-migrate-recover", uri="tcp:192.0.2.1:7000")
         with self.assertRaisesRegex(QmpError, "0x3000"):
             self.source.outgoing(self.proxy1.uri, 0x4000, resume=True)
-        self.source.outgoing(self.proxy1.uri, resume=True)
+        self.resume()
         self.finish(reconnects=1)
 
     def test_nothing_to_resume(self):
@@ -269,12 +289,12 @@ class PauseTest(ResumeTest):
         self.finish(reconnects=0)
 
     def test_reconnect_timeout(self):
-        self.start(source=("--reconnect-timeout", "1"))
+        self.start(source=("--reconnect-timeout", "3"))
         self.wait_blocks()
         target, self.proxy1.target = self.proxy1.target, f"unix:{self.path('nobody')}"
         self.proxy1.cut()
         self.paused(self.destination, "closed the connection|broke")
-        self.proxy1.wait(lambda proxy: proxy.connections > 3)
+        self.proxy1.wait(lambda proxy: proxy.connections > 2)
         counts = [0]
 
         def is_quiet():
@@ -285,11 +305,12 @@ class PauseTest(ResumeTest):
         self.paused(self.source, "connect|hello|closed")
         self.proxy1.target = target
         self.stays_paused(self.source)
+        self.source.set(max_bandwidth=0)
         self.source.hmp.execute("snp_migrate -r")
         self.finish(reconnects=1)
 
     def test_memory_stays_bounded(self):
-        self.start(source=("--window", "1M"), size="64M", interval=20)
+        self.start(source=("--window", "1M", "--max-bandwidth", "2M"), size="16M")
         self.wait_blocks()
         self.destination.qmp.execute("snp-migrate-pause")
         self.paused(self.source, "paused at the destination")
@@ -305,7 +326,7 @@ class PauseTest(ResumeTest):
         self.assertEqual(info["blocks"], before["blocks"])
         self.assertEqual(info["bytes"] - info["acked-bytes"], 1 << 20)
         self.assertLess(self.source.memory_bytes("VmRSS") - memory, 1 << 20)
-        self.source.outgoing(self.proxy1.uri, resume=True)
+        self.resume()
         self.finish(reconnects=1)
 
 
@@ -406,7 +427,7 @@ class StrangerTest(ResumeTest):
             self.destination.incoming()
 
     def test_cancellable_guests_give_up(self):
-        self.start_and_pause(cancellable=True, **SLOW)
+        self.start_and_pause(source=HELD, cancellable=True, **SLOW)
         self.source.qmp.execute("snp-migrate-cancel")
         self.source.qmp.wait_status("cancelled")
         wait_until(lambda: self.source_guest.registers() == (NOT_STARTED, 0), PATIENCE, "a fresh page")

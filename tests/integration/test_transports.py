@@ -165,10 +165,10 @@ class DescriptorTest(TransportTest):
         self.check_transfer(source, destination, send, receive)
 
     def test_broken_pair_cannot_come_back(self):
-        source = self.guest("source", size="1M", interval=500)
+        source = self.guest("source", size="1M")
         destination = self.guest("destination")
         ours, theirs = socket.socketpair()
-        sides = [self.serve(source), self.serve(destination)]
+        sides = [self.serve(source, "--window", "64k", "--max-bandwidth", "100k"), self.serve(destination)]
         clients = [Qmp(f"unix:{side.qmp_path}") for side in sides]
         for client, end in zip(clients, (ours, theirs)):
             self.addCleanup(client.close)
@@ -184,6 +184,7 @@ class DescriptorTest(TransportTest):
             clients[0].execute("snp-migrate", uri="fd:stream", address=PAGE, resume=True)
         clients[1].execute("snp-migrate-recover", uri="tcp:127.0.0.1:0")
         uri, = clients[1].execute("query-snp-migrate")["listening"]
+        clients[0].execute("snp-migrate-set-parameters", **{"max-bandwidth": 0})
         clients[0].execute("snp-migrate", uri=uri, address=PAGE, resume=True)
         infos = [client.wait_status("completed", "failed", deadline=PATIENCE) for client in clients]
         self.check_completed(source, destination, *infos)
@@ -272,9 +273,15 @@ class ExecTest(TransportTest):
         receive = self.start("receive", f"exec:socat - UNIX-LISTEN:{path}", destination,
                              "--allow-exec")
         receive.wait_error("listening on exec:")
-        wait_until(lambda: os.path.exists(path), PATIENCE, "socat's socket")
+        wait_until(lambda: self.is_listened_on(path), PATIENCE, "socat's socket")
         send = self.start("send", f"unix:{path}", source)
         self.check_transfer(source, destination, send, receive)
+
+    @staticmethod
+    def is_listened_on(path):
+        """The file is there from bind() on, but connections are only taken from listen() on."""
+        with open("/proc/net/unix", encoding="utf-8") as file:
+            return any(words[3] == "00010000" and words[-1] == path for words in map(str.split, file))
 
     def test_command_that_fails(self):
         self.check_error("send", "exec:echo no way >&2; exit 7", "7|ended|closed", "--allow-exec")
@@ -303,7 +310,7 @@ class FileTest(TransportTest):
         return self.start("receive", f"file:{self.file}", self.destination, *options)
 
     def test_native(self):
-        self.save(size="32M")  # more than any window
+        self.save(size="12M")  # more than any window
         self.check_loaded()
 
     def check_loaded(self):

@@ -113,7 +113,7 @@ class _Link:
 
 
 class Proxy:
-    """A context manager; runs in a thread of its own. RECORD keeps all bytes that went through."""
+    """A context manager; runs in a thread of its own. RECORD keeps all that the source sent."""
 
     def __init__(self, target, path=None, plans=(), record=False):
         self.target = target
@@ -176,7 +176,7 @@ class Proxy:
     def note_bytes(self, direction, data):
         with self._changed:
             self.bytes[direction] += len(data)
-            if self.recorded is not None:
+            if self.recorded is not None and direction == FORWARD:  # in between, an answer would tear a block
                 self.recorded += data
             self._changed.notify_all()
 

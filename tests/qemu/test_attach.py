@@ -22,7 +22,7 @@ from guest import LineProgram, RUNNING, INCOMING, build_path, wait_until  # noqa
 
 PAGE = 0x1000000
 MIB = 1024 * 1024
-PROMPT = 10  # seconds within which the end of a QEMU must be noticed, on a loaded machine, too
+PROMPT = 60  # seconds within which the end of a QEMU must be noticed, on a loaded machine, too
 NOBODY, STRANGER = 65534, 65533
 HIGH_PAGE = 0x120000000  # q35 with 3 GiB: RAM from 4 GiB on
 
@@ -42,7 +42,7 @@ class Qmp:
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(20)
-        self.socket.connect(path)
+        wait_until(lambda: self.socket.connect_ex(path) == 0, 20, path)  # bound, but perhaps not listened on
         self.file = self.socket.makefile("rw", encoding="utf-8")
         self.greeting = json.loads(self.file.readline())
         self.command("qmp_capabilities")

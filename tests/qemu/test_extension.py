@@ -22,7 +22,7 @@ from guest import INCOMING, RUNNING, wait_until
 from qmp import Qmp, QmpError
 from relay import PATIENCE, main, program_path
 
-PROMPT = 15  # seconds within which the end of a guest must be noticed, on a loaded machine, too
+PROMPT = 60  # seconds within which the end of a guest must be noticed, on a loaded machine, too
 SNP_COMMANDS = {"snp-migrate", "snp-migrate-incoming", "snp-migrate-cancel", "snp-migrate-pause",
                 "snp-migrate-recover", "snp-migrate-set-parameters", "query-snp-migrate",
                 "query-snp-migrate-parameters", "snp_migrate", "snp_migrate_incoming",
@@ -77,6 +77,7 @@ class MigrationTest(ExtensionTest):
         source, destination = self.start(wire, **options)
         events = self.client(source)
         uri = destination.incoming(PAGE, self.uri)
+        events.execute("snp-migrate-set-parameters", **{"max-bandwidth": 8 * MIB})
         source.outgoing(uri, PAGE)
         # What QEMU tells and what the relay tells come in one stream, while the migration goes on.
         events.wait_event("SNP_MIGRATION", status="active")
@@ -86,6 +87,7 @@ class MigrationTest(ExtensionTest):
         self.assertEqual(events.execute("query-snp-migrate")["status"], "active")
         events.execute("cont")
         events.wait_event("RESUME")
+        events.execute("snp-migrate-set-parameters", **{"max-bandwidth": 0})
         events.wait_event("SNP_MIGRATION", status="completed", deadline=240)
         self.finish(wire)
 

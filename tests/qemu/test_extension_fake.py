@@ -96,6 +96,10 @@ class FakeTest(ExtensionTest):
         self.assertLess(len(pending), 8)  # with eight, QEMU would read no more
         self.qmp.send_raw(b'{"execute": "slow", "id": "slow"}{"exec-oob": "fast", "id": "fast"}')
         fast = self.qemu.receive()
+        while "exec-oob" not in fast:  # sent before, by a relay that is slow
+            pending.append(fast)
+            fast = self.qemu.receive()
+        self.assertLess(len(pending), 8)
         self.assertEqual(fast["exec-oob"], "fast")
         self.qemu.answer(fast, "done")
         self.assertEqual(self.qmp.receive_answer(), {"return": "done", "id": "fast"})
