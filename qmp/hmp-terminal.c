@@ -9,13 +9,18 @@
 #ifdef HAVE_LIBEDIT
 
 #include <glib-unix.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include <editline/readline.h>
 
 #include "qmp/hmp.h"
+
+#define SOON_MS 50 /* a key's bytes come at once */
+#define CTRL_G 7   /* gives up what the library is in the middle of */
 
 struct HmpTerminal {
     QmpContext *context;
@@ -31,6 +36,30 @@ struct HmpTerminal {
 static HmpTerminal *the_terminal;
 
 static void on_line(char *line);
+
+/* For the library, which would wait for the rest of a key, a sequence or a search, and all the program with it. A wide
+ * character, or -1 at the end of input. */
+static int read_character(FILE *stream)
+{
+    mbstate_t state = {0};
+    wchar_t character;
+    size_t length;
+
+    (void)stream;
+    do {
+        struct pollfd pollfd = {STDIN_FILENO, POLLIN, 0};
+        char byte;
+
+        if (poll(&pollfd, 1, SOON_MS) <= 0) {
+            return CTRL_G;
+        }
+        if (read(STDIN_FILENO, &byte, 1) != 1) {
+            return -1;
+        }
+        length = mbrtowc(&character, &byte, 1, &state);
+    } while (length == (size_t)-2);
+    return length == (size_t)-1 ? '?' : (int)character;
+}
 
 static gboolean on_input(gint fd, GIOCondition condition, gpointer opaque)
 {
@@ -150,6 +179,9 @@ HmpTerminal *hmp_terminal_new(QmpContext *context)
     terminal->context = qmp_context_ref(context);
     the_terminal = terminal;
     rl_readline_name = "snprelay";
+    rl_catch_signals =
+        0; /* the main loop's handlers stay; the library would put back the actions that it found */
+    rl_getc_function = read_character;
     rl_initialize();
     rl_attempted_completion_function = complete;
     printf("snprelay %s monitor - type 'help' for more information\n", snprelay_version());
@@ -171,10 +203,13 @@ void hmp_terminal_free(HmpTerminal *terminal)
     the_terminal = NULL;
 }
 
-void hmp_terminal_interrupt(HmpTerminal *terminal)
+gboolean hmp_terminal_interrupt(HmpTerminal *terminal)
 {
-    if (terminal->ended || terminal->run_source) {
-        return;
+    if (terminal->ended) {
+        return FALSE;
+    }
+    if (terminal->run_source) {
+        return TRUE;
     }
     if (terminal->request) {
         hmp_request_abandon(g_steal_pointer(&terminal->request));
@@ -184,6 +219,7 @@ void hmp_terminal_interrupt(HmpTerminal *terminal)
         printf("\n");
     }
     show_prompt(terminal);
+    return TRUE;
 }
 
 #else
@@ -199,9 +235,10 @@ void hmp_terminal_free(HmpTerminal *terminal)
     (void)terminal;
 }
 
-void hmp_terminal_interrupt(HmpTerminal *terminal)
+gboolean hmp_terminal_interrupt(HmpTerminal *terminal)
 {
     (void)terminal;
+    return FALSE;
 }
 
 #endif

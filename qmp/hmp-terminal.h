@@ -18,8 +18,8 @@ void hmp_terminal_free(HmpTerminal *terminal);
 
 /*
  * A Ctrl-C: throws away what was typed, or stops waiting for the line that is being carried out
- * (which goes on).
+ * (which goes on). FALSE: nobody types here any more.
  */
-void hmp_terminal_interrupt(HmpTerminal *terminal);
+gboolean hmp_terminal_interrupt(HmpTerminal *terminal);
 
 #endif

@@ -167,10 +167,7 @@ void qmp_monitors_stalled(Monitors *monitors, guint64 idle_ms)
 
 gboolean qmp_monitors_interrupt(Monitors *monitors)
 {
-    if (monitors->terminal) {
-        hmp_terminal_interrupt(monitors->terminal);
-    }
-    return monitors->terminal != NULL;
+    return monitors->terminal && hmp_terminal_interrupt(monitors->terminal);
 }
 
 QmpContext *qmp_monitors_get_context(Monitors *monitors)

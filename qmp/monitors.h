@@ -45,7 +45,7 @@ void qmp_monitors_send_event(Monitors *monitors, const char *name, JsonObject *d
 void qmp_monitors_forward_event(Monitors *monitors, JsonNode *event);
 
 /*
- * To be called on SIGINT. If there is a monitor on the terminal, it takes the Ctrl-C: the line that
+ * To be called on SIGINT. If there is a monitor on the terminal that is in use, it takes the Ctrl-C: the line that
  * was typed is thrown away, or a line that waits for a migration stops waiting, and TRUE is
  * returned. FALSE: the program should end.
  */
