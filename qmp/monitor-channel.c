@@ -194,7 +194,8 @@ static void update(QmpChannel *channel)
     set_source(&channel->out_source, channel->output->len > 0, channel->out,
                G_IO_OUT | G_IO_HUP | G_IO_ERR, on_output, channel);
     if ((done || channel->dropped) && !channel->close_source) {
-        channel->close_source = g_idle_add(on_close, channel);
+        /* Not as an idle source: clients that keep the program busy must not keep it from closing others. */
+        channel->close_source = g_idle_add_full(G_PRIORITY_DEFAULT, on_close, channel, NULL);
     }
 }
 

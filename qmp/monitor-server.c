@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Listening, with GIO. Only names of hosts are resolved while it waits, and that is done once, when
- * the program starts.
+ * Listening. Only names of hosts are resolved while it waits, and that is done once, when the
+ * program starts. (A GSocketService would accept again at once when there are no more descriptors.)
  */
 #include "qmp/monitor-server.h"
 
@@ -16,8 +16,11 @@
 
 #include "qmp/qmp-error.h"
 
+#define ACCEPT_AGAIN_MS 1000
+
 struct QmpServer {
-    GSocketService *service;
+    GSocket *socket; /* that listens, or NULL */
+    GSource *source; /* waits for clients, or until it is time to listen again */
     QmpConnectionFunc accepted;
     gpointer opaque;
     char *path; /* of our unix socket, or NULL */
@@ -25,15 +28,52 @@ struct QmpServer {
     ino_t inode;
 };
 
-static gboolean on_incoming(GSocketService *service, GSocketConnection *connection, GObject *source,
-                            gpointer opaque)
+static void listen_now(QmpServer *server);
+
+/* Takes SOURCE over, in place of the one before. */
+static void set_source(QmpServer *server, GSource *source, GSourceFunc function)
+{
+    if (server->source) {
+        g_source_destroy(server->source);
+        g_source_unref(server->source);
+    }
+    server->source = source;
+    if (source) {
+        g_source_set_callback(source, function, server, NULL);
+        g_source_attach(source, NULL);
+    }
+}
+
+static gboolean on_again(gpointer opaque)
+{
+    listen_now(opaque);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean on_client(GSocket *socket, GIOCondition condition, gpointer opaque)
 {
     QmpServer *server = opaque;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GSocket) accepted = g_socket_accept(socket, NULL, &error);
 
-    (void)service;
-    (void)source;
-    server->accepted(connection, server->opaque);
-    return TRUE;
+    (void)condition;
+    if (accepted) {
+        g_autoptr(GSocketConnection) connection =
+            g_socket_connection_factory_create_connection(accepted);
+
+        server->accepted(connection, server->opaque);
+    } else if (!g_error_matches(error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK)) {
+        /* Out of descriptors, say: the client still waits, and would wake us at once again. */
+        g_warning("a monitor client could not be accepted: %s", error->message);
+        set_source(server, g_timeout_source_new(ACCEPT_AGAIN_MS), on_again);
+    }
+    return G_SOURCE_CONTINUE; /* means nothing to a destroyed one */
+}
+
+static void listen_now(QmpServer *server)
+{
+    set_source(server, g_socket_create_source(server->socket, G_IO_IN, NULL),
+               G_SOURCE_FUNC(on_client));
 }
 
 /* Removes what is at PATH if it is a socket that nobody answers on. */
@@ -196,10 +236,10 @@ static gboolean serve(QmpServer *server, GSocket *socket, GError **error)
     g_autoptr(GSocketConnection) connection = NULL;
 
     if (is_listening(socket)) {
-        server->service = g_socket_service_new();
-        g_signal_connect(server->service, "incoming", G_CALLBACK(on_incoming), server);
-        return g_socket_listener_add_socket(G_SOCKET_LISTENER(server->service), socket, NULL,
-                                            error);
+        server->socket = g_object_ref(socket);
+        g_socket_set_blocking(socket, FALSE);
+        listen_now(server);
+        return TRUE;
     }
     if (!g_socket_is_connected(socket)) {
         g_set_error(error, QMP_ERROR, QMP_ERROR_GENERIC,
@@ -241,11 +281,10 @@ static void remove_own(const QmpServer *server)
 
 void qmp_server_free(QmpServer *server)
 {
-    if (server->service) {
-        g_signal_handlers_disconnect_by_data(server->service, server);
-        g_socket_service_stop(server->service);
-        g_socket_listener_close(G_SOCKET_LISTENER(server->service));
-        g_object_unref(server->service);
+    set_source(server, NULL, NULL);
+    if (server->socket) {
+        g_socket_close(server->socket, NULL);
+        g_object_unref(server->socket);
     }
     remove_own(server);
     g_free(server->path);
