@@ -35,7 +35,9 @@ static void resume(QmpContext *context, HmpRequest *request)
     g_autoptr(GError) error = NULL;
     guint64 address = hmp_request_number(request, "address");
     gboolean detach = hmp_request_has(request, "-d");
-    HmpWaiter *waiter = detach ? NULL : hmp_waiter_new(context, request);
+    g_autoptr(SnprelayInfo) info = snprelay_query(context->relay);
+    gboolean recovering = info->status == SNPRELAY_STATUS_RECOVERING;
+    HmpWaiter *waiter = detach ? NULL : hmp_waiter_new(context, request, recovering);
 
     qmp_resume(context->relay, hmp_request_argument(request, "uri"),
                hmp_request_has(request, "address") ? &address : NULL, &error);
@@ -63,7 +65,7 @@ void hmp_run_migrate(QmpContext *context, HmpRequest *request)
         snprelay_migrate(context->relay, uri, address, flags_of(request), on_ready, request);
     } else {
         snprelay_migrate(context->relay, uri, address, flags_of(request), on_ready_wait,
-                         hmp_waiter_new(context, request));
+                         hmp_waiter_new(context, request, FALSE));
     }
 }
 

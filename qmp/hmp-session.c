@@ -11,6 +11,7 @@
 #include "qmp/hmp.h"
 
 #define MAX_WAITING 8
+#define TOO_LONG "\n" /* waits in place of a line that was; no line has an LF */
 
 struct HmpSession {
     QmpContext *context;
@@ -56,6 +57,10 @@ static void run_waiting(HmpSession *session)
     while (!session->request && session->waiting.length > 0) {
         g_autofree char *line = g_queue_pop_head(&session->waiting);
 
+        if (strcmp(line, TOO_LONG) == 0) {
+            send(session, "Error: the line is too long and was ignored\n" HMP_PROMPT);
+            continue;
+        }
         session->request = hmp_request_new(on_done, session);
         hmp_execute(session->context, line, session->request);
     }
@@ -94,11 +99,8 @@ void hmp_session_free(HmpSession *session)
 
 static void end_line(HmpSession *session)
 {
-    if (session->too_long) {
-        send(session, "Error: the line is too long and was ignored\n" HMP_PROMPT);
-    } else {
-        g_queue_push_tail(&session->waiting, g_strdup(session->line->str));
-    }
+    g_queue_push_tail(&session->waiting,
+                      g_strdup(session->too_long ? TOO_LONG : session->line->str));
     g_string_truncate(session->line, 0);
     session->too_long = FALSE;
 }

@@ -5,17 +5,19 @@
 struct HmpWaiter {
     QmpContext *context;
     HmpRequest *request; /* NULL: ended by hmp_waiters_clear() */
+    gboolean begun;      /* an end is the end of what is waited for */
     gboolean started;
     gboolean ended;  /* the last change was an end */
     char *complaint; /* what to print then, or NULL */
 };
 
-HmpWaiter *hmp_waiter_new(QmpContext *context, HmpRequest *request)
+HmpWaiter *hmp_waiter_new(QmpContext *context, HmpRequest *request, gboolean under_way)
 {
     HmpWaiter *waiter = g_new0(HmpWaiter, 1);
 
     waiter->context = qmp_context_ref(context);
     waiter->request = request;
+    waiter->begun = under_way;
     g_ptr_array_add(context->waiters, waiter);
     return waiter;
 }
@@ -59,20 +61,26 @@ static char *complaint_about(const SnprelayInfo *info)
                            info->error_desc ? info->error_desc : "");
 }
 
+static void tell(HmpWaiter *waiter, const SnprelayInfo *info)
+{
+    gboolean is_end =
+        snprelay_status_is_final(info->status) || info->status == SNPRELAY_STATUS_PAUSED;
+
+    waiter->begun = waiter->begun || !is_end;
+    waiter->ended = waiter->begun && is_end;
+    g_free(waiter->complaint);
+    waiter->complaint = waiter->ended ? complaint_about(info) : NULL;
+    if (waiter->ended && waiter->started) {
+        end(waiter, waiter->complaint);
+    }
+}
+
 void hmp_waiters_tell(QmpContext *context, const SnprelayInfo *info)
 {
     g_autoptr(GPtrArray) waiters = g_ptr_array_copy(context->waiters, NULL, NULL);
 
     for (guint i = 0; i < waiters->len; i++) {
-        HmpWaiter *waiter = waiters->pdata[i];
-
-        waiter->ended =
-            snprelay_status_is_final(info->status) || info->status == SNPRELAY_STATUS_PAUSED;
-        g_free(waiter->complaint);
-        waiter->complaint = waiter->ended ? complaint_about(info) : NULL;
-        if (waiter->ended && waiter->started) {
-            end(waiter, waiter->complaint);
-        }
+        tell(waiters->pdata[i], info);
     }
 }
 

@@ -11,9 +11,10 @@
 typedef struct HmpWaiter HmpWaiter;
 
 /*
- * Begins to watch for REQUEST, which is taken over. To be followed by exactly one of the next two.
+ * Begins to watch for REQUEST, which is taken over. To be followed by exactly one of the next two. UNDER_WAY: what it
+ * waits for goes on already; else an end that is told before a beginning is that of an earlier migration.
  */
-HmpWaiter *hmp_waiter_new(QmpContext *context, HmpRequest *request);
+HmpWaiter *hmp_waiter_new(QmpContext *context, HmpRequest *request, gboolean under_way);
 
 /* The command took hold: REQUEST ends with the migration. */
 void hmp_waiter_start(HmpWaiter *waiter);

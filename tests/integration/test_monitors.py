@@ -4,6 +4,7 @@
 
 import json
 import os
+import resource
 import shutil
 import socket
 import stat
@@ -431,6 +432,16 @@ class AddressTest(RelayTest):
         self.assertIn("Migration status: none", text)
         self.assertIn("unknown command: 'foo'", text)
 
+    def test_long_line_in_its_turn(self):
+        """Its complaint does not overtake the answer of the line before."""
+        relay, receive = self.serve(self.source), self.receive(self.guest("destination", misbehave="stop:1"))
+        hmp = relay.new_hmp()
+        hmp.send(f"snp_migrate {receive.listening()} {PAGE:#x}\n" + "x" * 7000)
+        relay.qmp.wait_status("active")
+        relay.qmp.execute("snp-migrate-cancel")
+        self.assertIn("is cancelled", hmp.read_prompt())
+        self.assertIn("too long", hmp.read_prompt())
+
     def test_stdio_migration(self):
         destination = self.guest("destination")
         receive = self.receive(destination)
@@ -440,6 +451,21 @@ class AddressTest(RelayTest):
                               check=True)
         self.assertIn(b"Migration status: completed", done.stdout)
         self.assertEqual(receive.wait(), 0)
+
+    def test_no_more_descriptors(self):
+        """Clients wait, and are served when others have gone; meanwhile the program does not spin."""
+        relay = self.serve(self.source)
+        relay.new_qmp()
+        limit = relay.descriptors() + 3
+        resource.prlimit(relay.pid, resource.RLIMIT_NOFILE, (limit, limit))
+        clients = [connect(f"unix:{relay.qmp_path}", PATIENCE) for _ in range(6)]
+        relay.wait_error("could not be accepted: .*open files")
+        used = relay.cpu_seconds()
+        relay.wait_error("(?s)(could not be accepted.*){3}")
+        self.assertLess(relay.cpu_seconds() - used, 0.5)
+        for client in clients:
+            client.close()
+        self.assertEqual(relay.new_qmp().execute("query-snp-migrate"), {"status": "none"})
 
     def test_fd(self):
         ours, theirs = socket.socketpair()

@@ -22,7 +22,7 @@ static void on_done(const char *text, gpointer opaque)
 
 static HmpWaiter *new_waiter(Fixture *f)
 {
-    return hmp_waiter_new(f->context, hmp_request_new(on_done, f));
+    return hmp_waiter_new(f->context, hmp_request_new(on_done, f), FALSE);
 }
 
 static void tell(Fixture *f, SnprelayStatus status, const char *error_desc)
@@ -83,6 +83,7 @@ static void test_paused(void **state)
     Fixture *f = *state;
 
     hmp_waiter_start(new_waiter(f));
+    tell(f, SNPRELAY_STATUS_RECOVERING, NULL);
     tell(f, SNPRELAY_STATUS_PAUSED, "lost");
     assert_string_equal(f->text, "Error: the migration is paused: lost\n");
 }
@@ -99,6 +100,31 @@ static void test_resumed(void **state)
     assert_null(f->text);
     tell(f, SNPRELAY_STATUS_CANCELLED, NULL);
     assert_string_equal(f->text, "Error: the migration is cancelled\n");
+}
+
+/* News of the migration before, on their way when the command is given. */
+static void test_news_of_before(void **state)
+{
+    Fixture *f = *state;
+    HmpWaiter *waiter = new_waiter(f);
+
+    tell(f, SNPRELAY_STATUS_CANCELLED, "that was another");
+    hmp_waiter_start(waiter);
+    tell(f, SNPRELAY_STATUS_PAUSED, "so was this");
+    assert_null(f->text);
+    tell(f, SNPRELAY_STATUS_SETUP, NULL);
+    tell(f, SNPRELAY_STATUS_FAILED, "no");
+    assert_string_equal(f->text, "Error: the migration has failed: no\n");
+}
+
+/* A resume while it tries to connect anyway: no beginning is told any more. */
+static void test_under_way(void **state)
+{
+    Fixture *f = *state;
+
+    hmp_waiter_start(hmp_waiter_new(f->context, hmp_request_new(on_done, f), TRUE));
+    tell(f, SNPRELAY_STATUS_PAUSED, "lost");
+    assert_string_equal(f->text, "Error: the migration is paused: lost\n");
 }
 
 static void test_refused(void **state)
@@ -128,6 +154,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_early_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_paused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_resumed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_news_of_before, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_under_way, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cleared, set_up, tear_down),
     };
