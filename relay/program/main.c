@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The program: which command was meant. */
+#include <fcntl.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "relay/program/program.h"
 
@@ -43,10 +46,25 @@ int relay_usage_error(const char *command, const GError *error)
     return EXIT_USAGE;
 }
 
+/* A file or a socket of ours must not get the number of a standard stream that is closed, and all our messages with it. */
+static void open_standard_streams(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO) {
+        close(fd);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
 
+    open_standard_streams();
+    setlocale(LC_CTYPE, "");  /* what is typed; numbers are printed as everywhere */
     signal(SIGPIPE, SIG_IGN); /* a monitor or a peer that went away is an error, not an end */
     relay_log_init();
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||

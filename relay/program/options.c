@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The command line of each command. Every migration parameter is an option of the same name, from the one table. */
+/*
+ * The command line of each command. Every migration parameter is an option of the same name, from the one table. Names of
+ * files may be in any encoding: what can have one in it is taken as it is.
+ */
 #include <string.h>
 
 #include "relay/program/program.h"
@@ -45,7 +48,7 @@ static void clear_value(gpointer value)
 static void add_common(GOptionContext *context, Options *options)
 {
     const GOptionEntry entries[] = {
-        {"guest-memory", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options->guest_memory,
+        {"guest-memory", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options->guest_memory,
          "where the guest's RAM is: file:PATH[,offset=N][,gpa=N][,size=N], fd:N[,...] or "
          "qemu:SOCKET; may be repeated",
          "SPEC"},
@@ -82,8 +85,8 @@ static void add_migration(GOptionContext *context, Options *options)
     g_option_group_add_entries(group, sandbox);
     for (size_t i = 0; i < count; i++) {
         const GOptionEntry one[] = {
-            {parameters[i].name, 0, 0, G_OPTION_ARG_CALLBACK, on_parameter, parameters[i].help,
-             parameters[i].type == SNPRELAY_PARAMETER_SIZE ? "BYTES" : "VALUE"},
+            {parameters[i].name, 0, G_OPTION_FLAG_FILENAME, G_OPTION_ARG_CALLBACK, on_parameter,
+             parameters[i].help, parameters[i].type == SNPRELAY_PARAMETER_SIZE ? "BYTES" : "VALUE"},
             G_OPTION_ENTRY_NULL,
         };
 
@@ -95,10 +98,10 @@ static void add_migration(GOptionContext *context, Options *options)
 static void add_serve(GOptionContext *context, Options *options)
 {
     const GOptionEntry entries[] = {
-        {"hmp", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options->hmp,
+        {"hmp", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options->hmp,
          "a monitor for people: stdio, unix:PATH, tcp:HOST:PORT or fd:N; may be repeated", "ADDR"},
-        {"qmp", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options->qmp, "a monitor for programs, likewise",
-         "ADDR"},
+        {"qmp", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options->qmp,
+         "a monitor for programs, likewise", "ADDR"},
         {"insecure-monitor", 0, 0, G_OPTION_ARG_NONE, &options->insecure_monitor,
          "allow monitors on tcp beyond the loopback, where nobody is authenticated", NULL},
         G_OPTION_ENTRY_NULL,
@@ -167,7 +170,7 @@ gboolean relay_options_parse(Options *options, OptionsFor command, int argc, cha
     g_autoptr(GOptionContext) context = g_option_context_new(usages[command].arguments);
     g_autofree char *name = g_strdup_printf("snprelay %s", argv[0]);
     const GOptionEntry rest[] = {
-        {G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &options->arguments, NULL, NULL},
+        {G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options->arguments, NULL, NULL},
         G_OPTION_ENTRY_NULL,
     };
 

@@ -101,6 +101,12 @@ void relay_progress_line_free(ProgressLine *line);
 /* "64 MiB in 1.2 s (447 Mbit/s), checksum 0123456789abcdef"; free with g_free(). */
 char *relay_progress_summary(const SnprelayInfo *info);
 
+/* ---- signals.c -------------------------------------------------------------------------------------- */
+
+/* Calls FUNCTION from the main loop for each signal NUMBER. Returns the source, or 0 for a SIGHUP that was ignored when the
+ * program was started, and stays so. */
+guint relay_signal_add(int number, GSourceFunc function, gpointer data);
+
 /* ---- The commands: each returns the exit status ------------------------------------------------------ */
 
 int relay_command_serve(int argc, char **argv);

@@ -79,6 +79,7 @@ static const int always[] = {
     CALL(chmod),
     CALL(close),
     CALL(dup),
+    CALL(dup3),
     CALL(faccessat),
     CALL(faccessat2),
     CALL(fallocate),

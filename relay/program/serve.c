@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* `snprelay serve`: the broker. Monitors start, ask and stop migrations until `quit` or a signal. */
-#include <glib-unix.h>
 #include <signal.h>
 
 #include "qmp/monitors.h"
@@ -237,14 +236,14 @@ static gboolean set_up(Server *server, GError **error)
 static void serve(Server *server)
 {
     guint signals[] = {
-        g_unix_signal_add(SIGINT, on_interrupt, server),
-        g_unix_signal_add(SIGTERM, on_terminate, server),
-        g_unix_signal_add(SIGHUP, on_terminate, server),
+        relay_signal_add(SIGINT, on_interrupt, server),
+        relay_signal_add(SIGTERM, on_terminate, server),
+        relay_signal_add(SIGHUP, on_terminate, server),
     };
 
     g_main_loop_run(server->loop);
     for (size_t i = 0; i < G_N_ELEMENTS(signals); i++) {
-        g_source_remove(signals[i]);
+        g_clear_handle_id(&signals[i], g_source_remove);
     }
 }
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* `snprelay send` and `snprelay receive`: one migration, then the exit status tells how it ended. */
-#include <glib-unix.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -109,12 +108,11 @@ static void print_json(const SnprelayInfo *info)
 /* It ended before it began: no migration is there to be asked. */
 static void report_no_start(Transfer *transfer, SnprelayInfo *info, const GError *error)
 {
-    gboolean cancelled = error->code == SNPRELAY_ERROR_CANCELLED;
+    gboolean cancelled = g_error_matches(error, SNPRELAY_ERROR, SNPRELAY_ERROR_CANCELLED);
+    gboolean wrong = g_error_matches(error, SNPRELAY_ERROR, SNPRELAY_ERROR_INVALID);
 
     g_printerr("snprelay: error: %s%s\n", cancelled ? "cancelled: " : "", error->message);
-    transfer->status = error->code == SNPRELAY_ERROR_INVALID ? EXIT_USAGE
-                       : cancelled                           ? EXIT_CANCELLED
-                                                             : EXIT_FAILED;
+    transfer->status = wrong ? EXIT_USAGE : cancelled ? EXIT_CANCELLED : EXIT_FAILED;
     if (transfer->options->json && transfer->status != EXIT_USAGE) {
         info->status = cancelled ? SNPRELAY_STATUS_CANCELLED : SNPRELAY_STATUS_FAILED;
         info->incoming = transfer->incoming;
@@ -225,9 +223,9 @@ static int set_up_and_run(Transfer *transfer, const char *command)
     transfer->relay = snprelay_new(NULL, &callbacks, policy, transfer);
     relay_guest_watch(transfer->guest, transfer->relay, NULL, NULL);
     /* Until the program ends: a signal that comes last must not hide how the migration ended. */
-    g_unix_signal_add(SIGINT, on_signal, transfer);
-    g_unix_signal_add(SIGTERM, on_signal, transfer);
-    g_unix_signal_add(SIGHUP, on_signal, transfer);
+    relay_signal_add(SIGINT, on_signal, transfer);
+    relay_signal_add(SIGTERM, on_signal, transfer);
+    relay_signal_add(SIGHUP, on_signal, transfer);
     status = snprelay_set_parameters(transfer->relay,
                                      (const SnprelayParameterValue *)options->parameters->data,
                                      options->parameters->len, &error) &&

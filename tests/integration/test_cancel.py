@@ -131,6 +131,19 @@ class SetupTest(CancelTest):
                     self.assertRegex(program.errors, "cancelled: cancelled by")
                     self.assertEqual(guest.registers(), FRESH)
 
+    def test_nohup(self):
+        """Started so that it survives its terminal."""
+        source, destination = self.guest("source", blocks=5), self.guest("destination")
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            receive = self.receive(destination)
+        finally:
+            signal.signal(signal.SIGHUP, before)
+        uri = receive.listening()
+        receive.interrupt(signal.SIGHUP)
+        send = self.send(uri, source)
+        self.assertEqual((send.wait(), receive.wait()), (0, 0), send.errors + receive.errors)
+
     def test_signal_before_the_page_is_found(self):
         """The page is asked for at a QEMU that says nothing."""
         path = self.path("silent")

@@ -5,6 +5,7 @@
 import json
 import os
 import re
+import subprocess
 import sys
 import unittest
 
@@ -12,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 from guest import NONE, NOT_STARTED, READ, READY, Page, wait_until  # noqa: E402
 from peer import Listener, Peer  # noqa: E402
-from relay import NO_HELP, PAGE, PATIENCE, RelayTest, main  # noqa: E402
+from relay import NO_HELP, PAGE, PATIENCE, RelayTest, main, program_path  # noqa: E402
 
 NOBODY = "tcp:127.0.0.1:1"
 
@@ -130,6 +131,39 @@ class CommandTest(RelayTest):
         receive.listening()
         receive.interrupt()
         self.assertEqual(receive.wait(), 3)
+
+    def test_failure_to_listen(self):
+        """Nothing is wrong with the command line; --json tells of it, too."""
+        receive = self.receive(self.guest("destination"), uri="tcp:192.0.2.1:4444")
+        self.check_failed(receive, "192.0.2.1.*Cannot assign requested address")
+
+    def test_names_in_any_encoding(self):
+        for name in (b"\xc3\xa4", b"\xe4"):
+            with self.subTest(name=name):
+                source, destination = self.guest("source", blocks=3), self.guest("destination")
+                renamed = os.fsencode(destination.memory) + name
+                os.rename(destination.memory, renamed)
+                uri = f"unix:{self.path('socket')}\u00e4"  # must be UTF-8
+                receive = self.run_program("receive", uri, hex(PAGE), "--guest-memory", b"file:" + renamed)
+                receive.wait_error("listening on ")
+                send = self.run_program("send", uri, hex(PAGE), "--guest-memory", f"file:{source.memory}")
+                self.assertEqual((send.wait(), receive.wait()), (0, 0), send.errors + receive.errors)
+                self.assertEqual(source.result(), destination.result())
+
+    def test_closed_standard_error(self):
+        """The guest's RAM does not become standard error."""
+        source, destination = self.guest("source", blocks=3), self.guest("destination")
+        with open(destination.memory, "rb") as ram:
+            before = ram.read(PAGE)
+        path = self.path("socket")
+        words = ["receive", f"unix:{path}", hex(PAGE), "--guest-memory", f"file:{destination.memory}"]
+        with subprocess.Popen(["sh", "-c", 'exec "$@" 2>&-', "sh", program_path(), *words]) as receive:
+            self.addCleanup(receive.kill)
+            wait_until(lambda: os.path.exists(path), PATIENCE, path)
+            send = self.send(f"unix:{path}", source)
+            self.assertEqual((send.wait(), receive.wait(PATIENCE)), (0, 0), send.errors)
+        with open(destination.memory, "rb") as ram:
+            self.assertEqual(ram.read(PAGE), before)
 
     def test_result_without_json(self):
         source, destination = self.guest("source", blocks=3), self.guest("destination")

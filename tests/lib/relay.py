@@ -19,6 +19,8 @@ import hmp
 from guest import COMPLETED, READ, GuestError, SimGuest, build_path, wait_until
 from qmp import Qmp
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the programs inherit it; the tests may run under nohup
+
 # Generous: tests wait for conditions, and other work may go on beside them.
 PATIENCE = 60
 PAGE = 0x3000
@@ -61,7 +63,8 @@ class Program:
     """A running snprelay, its output in files."""
 
     def __init__(self, arguments, directory, stdin=subprocess.DEVNULL, pass_fds=()):
-        self.arguments = [program_path()] + [str(argument) for argument in arguments]
+        self.arguments = [program_path()] + [argument if isinstance(argument, bytes) else str(argument)
+                                             for argument in arguments]
         handle, self._out = tempfile.mkstemp(".out", dir=directory)
         with os.fdopen(handle, "wb") as out, open(self._out[:-3] + "err", "wb") as err:
             self.process = subprocess.Popen(self.arguments, stdin=stdin, stdout=out, stderr=err,
