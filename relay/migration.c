@@ -102,6 +102,12 @@ static gint64 guest_idle_ms(Migration *m, gint64 now)
     return since > 0 ? (now - since) / 1000 : since;
 }
 
+/* A resume shows at once, before the stream thread takes it up. */
+static gboolean resumes_elsewhere(const Migration *m)
+{
+    return m->requests.resume && m->requests.uri;
+}
+
 /* With the lock held. */
 static SnprelayInfo *make_info(Migration *m)
 {
@@ -111,7 +117,7 @@ static SnprelayInfo *make_info(Migration *m)
 
     info->status = m->status;
     info->incoming = m->incoming;
-    info->uri = g_strdup(m->uri->text);
+    info->uri = g_strdup(resumes_elsewhere(m) ? m->requests.uri->text : m->uri->text);
     info->address = m->address;
     info->listening = g_strdupv(m->listening);
     info->wire = m->wire;

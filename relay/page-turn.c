@@ -6,7 +6,7 @@
 
 #define CACHE_LINE 64
 #define SEE_INCOMING_MS 1000 /* what a guest gets to see *incoming* in when there is no block */
-#define AT_ONCE_SPINS 100   /* a running guest needs less for a block; a microsecond or three */
+#define AT_ONCE_SPINS 100    /* a running guest needs less for a block; a microsecond or three */
 
 void relay_page_set_waiting(Migration *m, gint64 since)
 {

@@ -121,10 +121,28 @@ static gboolean check_inherited(int number, GError **error)
     return FALSE;
 }
 
+/* Something must stay at the number of a standard stream, or messages go to whatever gets it next. */
+static int take_standard(int number)
+{
+    int own = fcntl(number, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (own >= 0 && null >= 0) {
+        dup3(null, number, 0);
+    }
+    if (null >= 0) {
+        close(null);
+    }
+    return own >= 0 ? own : number;
+}
+
 int relay_take_inherited(const TransportUri *uri, int fd)
 {
     if (uri->kind != TRANSPORT_FD || fd >= 0 || uri->fd_number < 0) {
         return fd;
+    }
+    if (uri->fd_number <= STDERR_FILENO) {
+        return take_standard(uri->fd_number);
     }
     fcntl(uri->fd_number, F_SETFD, FD_CLOEXEC);
     return uri->fd_number;

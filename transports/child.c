@@ -23,7 +23,8 @@ struct TransportChild {
     int status;
 };
 
-/* Runs in the new process: the command shall not inherit what this thread blocks and ignores. */
+/* Runs in the new process: the command shall not inherit what this thread blocks and ignores. A Ctrl-C at the terminal is
+ * for us, who still have something to say through it. */
 static void reset_signals(gpointer data G_GNUC_UNUSED)
 {
     sigset_t none;
@@ -31,6 +32,8 @@ static void reset_signals(gpointer data G_GNUC_UNUSED)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGQUIT, SIG_IGN);
 }
 
 static void child_destroy(TransportChild *child)

@@ -432,6 +432,12 @@ class AddressTest(RelayTest):
         self.assertIn("Migration status: none", text)
         self.assertIn("unknown command: 'foo'", text)
 
+    def test_standard_error_as_a_stream(self):
+        """It is taken, as was asked, and nothing else gets its number."""
+        relay = self.serve(self.source)
+        self.assertIn("Error", relay.hmp.execute(f"snp_migrate_incoming fd:2 {PAGE:#x}"))
+        self.assertEqual(os.readlink(f"/proc/{relay.pid}/fd/2"), "/dev/null")
+
     def test_long_line_in_its_turn(self):
         """Its complaint does not overtake the answer of the line before."""
         relay, receive = self.serve(self.source), self.receive(self.guest("destination", misbehave="stop:1"))

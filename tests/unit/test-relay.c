@@ -298,10 +298,13 @@ static gboolean has_failed_to_resume(gpointer user)
 static void test_resume_fails_first(void **state)
 {
     Rig *rig = *state;
+    g_autoptr(SnprelayInfo) info = NULL;
 
     rig_set(&rig->source, "reconnect-timeout", "0");
     start_and_pause(rig, &rig->source);
     assert_true(snprelay_resume(rig->source.relay, "unix:/nowhere/at/all", NULL));
+    info = snprelay_query(rig->source.relay);
+    assert_string_equal(info->uri, "unix:/nowhere/at/all"); /* at once */
     rig_run_until(rig, has_failed_to_resume, &rig->source);
     rig_assert_error(&rig->source, "/nowhere/at/all");
     assert_true(snprelay_resume(rig->source.relay, rig->uri, NULL));
