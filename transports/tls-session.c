@@ -171,16 +171,23 @@ static gboolean make_connection(TransportTlsSession *session, GError **error)
         g_simple_io_stream_new(g_io_stream_get_input_stream(G_IO_STREAM(session->plain)),
                                g_io_stream_get_output_stream(G_IO_STREAM(session->plain)));
     g_autoptr(GSocketConnectable) identity = NULL;
-    GIOStream *connection;
+    GTlsBackend *backend = g_tls_backend_get_default();
+    GObject *connection;
 
+    /* Without a database from the beginning: GIO would read the system's whole trust store for each connection, which takes
+     * milliseconds, and anybody who connects would have it done. */
     if (session->tls->server) {
-        connection = g_tls_server_connection_new(base, session->tls->certificate, error);
+        connection = g_initable_new(g_tls_backend_get_server_connection_type(backend), NULL, error,
+                                    "base-io-stream", base, "certificate",
+                                    session->tls->certificate, "database", NULL, NULL);
     } else {
         /* An address has no place in SNI (RFC 6066), and servers refuse it; it is verified all the same. */
         if (!g_hostname_is_ip_address(session->name)) {
             identity = g_network_address_new(session->name, 0);
         }
-        connection = g_tls_client_connection_new(base, identity, error);
+        connection = g_initable_new(g_tls_backend_get_client_connection_type(backend), NULL, error,
+                                    "base-io-stream", base, "server-identity", identity, "database",
+                                    NULL, NULL);
     }
     if (!connection) {
         return FALSE;
