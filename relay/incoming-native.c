@@ -136,7 +136,8 @@ static Outcome take_buffered(Incoming *in, GError **error)
 {
     Outcome outcome = OUTCOME_GOING_ON;
 
-    while (outcome == OUTCOME_GOING_ON) {
+    /* What lies behind the end in a file is none of ours. */
+    while (outcome == OUTCOME_GOING_ON && !(in->one_way && in->end_seen)) {
         NativeFrame frame;
 
         relay_incoming_receive(in, FALSE, NULL);
@@ -299,8 +300,8 @@ void relay_incoming_native_linger(Incoming *in)
         in->resumed = FALSE; /* a source that came back has sent its end again */
         queue_done(in);
     }
-    relay_connection_flush(in->connection, NULL);
-    if (outcome != OUTCOME_GOING_ON) {
+    if (relay_connection_flush(in->connection, NULL) == CONNECTION_ERROR ||
+        outcome != OUTCOME_GOING_ON) {
         g_clear_pointer(&in->connection, relay_connection_free);
     }
 }

@@ -54,7 +54,7 @@ static Outcome take_buffered(Incoming *in, GError **error)
         }
         outcome = take_header(in, header, error);
     }
-    if (outcome == OUTCOME_GOING_ON && in->end_seen &&
+    if (outcome == OUTCOME_GOING_ON && in->end_seen && !in->one_way &&
         relay_connection_buffered(in->connection) > 0) {
         g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_PEER, "more bytes came after the end");
         return OUTCOME_FAILED;

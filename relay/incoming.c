@@ -105,6 +105,12 @@ static void linger(Incoming *in)
     }
 }
 
+/* A reader of vsock sees an orderly end, however it is closed. */
+static gboolean shows_no_reset(Connection *connection)
+{
+    return g_str_has_prefix(transport_stream_peer(relay_connection_stream(connection)), "vsock:");
+}
+
 /* Nothing is answered on the poc wire, and an orderly close after the end means that all is well. So the connection is reset;
  * but a unix socket knows no reset, and where the end may have been taken off it, any byte in answer tells the source (ours
  * reads the reason). */
@@ -114,7 +120,8 @@ static void leave_poc(Incoming *in, Outcome outcome, const GError *error)
         return;
     }
     transport_stream_abort(relay_connection_stream(in->connection));
-    if (in->end_seen || relay_connection_buffered(in->connection) > 0) {
+    if (in->end_seen || relay_connection_buffered(in->connection) > 0 ||
+        shows_no_reset(in->connection)) {
         relay_connection_queue(in->connection, NATIVE_MAGIC, NATIVE_MAGIC_SIZE);
         relay_native_say_why(in->connection, outcome, error);
     }

@@ -8,6 +8,8 @@ ERROR frame, and nothing is ever `completed`.
 
 import contextlib
 import os
+import select
+import socket
 import struct
 import sys
 
@@ -111,6 +113,21 @@ class IncomingTest(NativePeerTest):
                                  (1, 1, 1, 1, BLOCK_SIZE, 0, 0, ACCEPT))
                 self.assertGreater(answer.window, 0)
                 self.finish(peer, make_blocks(count))
+
+    def test_deaf_source_after_the_end(self):
+        """One that cannot be told that all is well is not tried to be told for ever."""
+        self.destination = self.guest("destination")
+        self.relay = self.receive(self.destination, "--reconnect-timeout", "600", uri=f"unix:{self.path('deaf')}")
+        peer = self.connect()
+        peer.start()
+        peer.socket.shutdown(socket.SHUT_RD)
+        peer.send(end(END, 0, checksum([])))
+        closed = select.poll()
+        closed.register(peer.socket, 0)  # POLLHUP always counts
+        self.assertTrue(closed.poll(PATIENCE * 1000))
+        self.assertEqual(self.destination.registers()[0], COMPLETED)
+        self.relay.interrupt()
+        self.assertEqual(self.relay.wait(), 0, self.relay.errors)
 
     def test_all_in_one_piece(self):
         """A block and the end in one segment, and no keep-alive that would help."""

@@ -322,6 +322,15 @@ class FileTest(TransportTest):
         self.assertEqual(os.path.getsize(self.file), 512 * (8 + BLOCK_SIZE) + 8)
         self.check_loaded()
 
+    def test_more_in_the_file(self):
+        """What lies behind the end is none of ours: an image, a block device, an older stream."""
+        for wire in ("native", "poc"):
+            with self.subTest(wire=wire):
+                self.save(wire)
+                with open(self.file, "ab") as file:
+                    file.write(bytes(4096) + b"SNPRELAY" * 64)
+                self.check_loaded()
+
     def test_mode(self):
         self.save()
         self.assertEqual(os.stat(self.file).st_mode & 0o077, 0, "a guest's memory may be in it")
