@@ -145,6 +145,7 @@ gboolean snprelay_pause(SnprelayRelay *relay, GError **error)
 {
     Migration *m = relay->migration;
     g_autoptr(SnprelayInfo) info = snprelay_query(relay);
+    gboolean active;
 
     if (!check_status(m, info->status == SNPRELAY_STATUS_ACTIVE,
                       "there is no active migration to pause", error)) {
@@ -157,10 +158,11 @@ gboolean snprelay_pause(SnprelayRelay *relay, GError **error)
         return FALSE;
     }
     g_mutex_lock(&m->lock);
-    m->requests.pause = TRUE;
+    /* It may have broken by itself meanwhile. */
+    active = m->requests.pause = m->status == SNPRELAY_STATUS_ACTIVE;
     g_mutex_unlock(&m->lock);
     relay_migration_wake(m, FALSE);
-    return TRUE;
+    return check_status(m, active, "there is no active migration to pause", error);
 }
 
 /* Gives up what runs; ERROR (taken over) fails it, NULL cancels it. */

@@ -47,6 +47,19 @@ void relay_incoming_stop_listening(Incoming *in)
     g_mutex_unlock(&in->m->lock);
 }
 
+/* Whoever comes to where we listen already needs no new socket, and could not have one. */
+static gboolean listens_there(Incoming *in, const TransportUri *uri)
+{
+    gboolean any_port = uri->kind == TRANSPORT_TCP && uri->port == 0;
+
+    if (!in->listener || !transport_listener_is_repeatable(in->listener) ||
+        uri->kind == TRANSPORT_FD) {
+        return FALSE;
+    }
+    return (!any_port && g_str_equal(uri->text, in->m->uri->text)) ||
+           g_strv_contains((const char *const *)transport_listener_uris(in->listener), uri->text);
+}
+
 void relay_incoming_take_recover_request(Incoming *in)
 {
     g_autoptr(TransportUri) uri = NULL;
@@ -68,7 +81,7 @@ void relay_incoming_take_recover_request(Incoming *in)
         return;
     }
     relay_page_hand_over(in->m, NULL); /* name servers take their time */
-    listening = relay_incoming_listen(in, uri, fd, &error);
+    listening = listens_there(in, uri) || relay_incoming_listen(in, uri, fd, &error);
     relay_page_take_over(in->m);
     if (listening) {
         in->untold = FALSE; /* whoever comes here was told where */
@@ -94,7 +107,16 @@ void relay_incoming_refuse_recover_request(Incoming *in)
                     "the migration ended before it could be recovered");
         in->m->notify.answer(in->m->notify.opaque, requests->ready, requests->ready_opaque, error);
         transport_uri_free(uri);
+        g_mutex_lock(&in->m->lock);
+        relay_requests_drop_uri(requests); /* its descriptor */
+        g_mutex_unlock(&in->m->lock);
     }
+}
+
+/* The next one; NULL with ERROR when there is none. */
+static TransportStream *accept_one(Incoming *in, GError **error)
+{
+    return in->listener ? transport_listener_accept(in->listener, error) : NULL;
 }
 
 void relay_incoming_accept_connections(Incoming *in)
@@ -106,7 +128,8 @@ void relay_incoming_accept_connections(Incoming *in)
         return;
     }
     in->knocked = FALSE;
-    while (in->listener && (stream = transport_listener_accept(in->listener, &error)) != NULL) {
+    /* Not all: they may come faster than they can be taken. The rest knocks again. */
+    for (int i = 0; i < CANDIDATES_MAX && (stream = accept_one(in, &error)) != NULL; i++) {
         if (in->candidates->len == CANDIDATES_MAX) {
             relay_candidate_refuse(in, in->candidates->pdata[0], "too many connections");
             g_ptr_array_remove_index(in->candidates, 0);

@@ -99,7 +99,6 @@ static gboolean sleep_until(Outgoing *o, gint64 deadline)
 {
     struct pollfd pollfds[3];
     nfds_t count = 1 + (nfds_t)relay_connection_pollfds(o->connection, !o->one_way, pollfds + 1);
-    gint64 left = deadline - g_get_monotonic_time();
     gboolean happened;
 
     relay_wakeup_arm(&o->m->stream_wakeup, reason_to_wake(o));
@@ -107,8 +106,10 @@ static gboolean sleep_until(Outgoing *o, gint64 deadline)
         relay_wakeup_disarm(&o->m->stream_wakeup, FALSE);
         return TRUE;
     }
-    happened = relay_wakeup_poll(&o->m->stream_wakeup, pollfds, count,
-                                 deadline == G_MAXINT64 ? -1 : MAX(left, 0));
+    deadline = MIN(deadline, wait_deadline(o, -1)); /* a limit may have been set since */
+    happened =
+        relay_wakeup_poll(&o->m->stream_wakeup, pollfds, count,
+                          deadline == G_MAXINT64 ? -1 : MAX(deadline - g_get_monotonic_time(), 0));
     o->readable = pollfds[1].revents != 0;
     return happened;
 }
@@ -423,6 +424,12 @@ gpointer relay_outgoing_thread(gpointer data)
     }
     relay_connection_free(o.connection);
     relay_migration_finish(m, outcome, error);
+    /* Descriptors that nobody will use: whoever is at their other end waits. */
+    forget_resume_request(&o);
+    if (m->fd >= 0) {
+        g_close(m->fd, NULL);
+        m->fd = -1;
+    }
     m->notify.settled(m->notify.opaque);
     return NULL;
 }

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Native migrations whose connection breaks: nothing is lost, nothing comes twice, strangers change nothing."""
 
+import json
 import os
 import random
+import socket
 import sys
 import time
 
@@ -264,6 +266,38 @@ class PauseTest(ResumeTest):
         self.source.set(max_bandwidth=0)
         self.assertNotIn("rror", self.source.hmp.execute(f"snp_migrate -r {uri}"))
         self.finish(reconnects=1)
+
+    def test_recover_to_the_same_address(self):
+        """Where it listens already."""
+        for unix in (False, True):
+            with self.subTest(unix=unix):
+                self.start(unix=unix)
+                self.wait_blocks()
+                self.source.qmp.execute("snp-migrate-pause")
+                self.paused(self.destination, "paused at the source")
+                before = self.destination.qmp.execute("query-snp-migrate")["listening"]
+                self.destination.qmp.execute("snp-migrate-recover", uri=before[0])
+                self.assertEqual(self.destination.qmp.execute("query-snp-migrate")["listening"], before)
+                self.paused(self.source, "paused by command")
+                self.resume()
+                self.finish(reconnects=1)
+
+    def test_descriptor_of_a_cancelled_resume(self):
+        """Who has its other end hears that nobody will use it."""
+        self.start()
+        self.wait_blocks()
+        self.source.qmp.execute("snp-migrate-pause")
+        self.paused(self.source, "paused by command")
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        ours.settimeout(PATIENCE)
+        with theirs:
+            self.source.qmp.execute("getfd", fdname="x", fds=[theirs.fileno()])
+        arguments = {"uri": "fd:x", "address": PAGE, "resume": True}
+        self.source.qmp.send_raw(json.dumps({"execute": "snp-migrate", "arguments": arguments}).encode() +
+                                 b'{"execute": "snp-migrate-cancel"}')
+        while ours.recv(4096):
+            pass  # until the end; perhaps a hello comes first
 
     def test_recover_to_a_wrong_address(self):
         self.start()
