@@ -16,6 +16,7 @@
 typedef struct Range {
     char *name; /* "file:/dev/shm/vm1" */
     int fd;
+    int original;               /* that fd was made from, or -1 */
     uint64_t offset, gpa, size; /* SIZE bytes from OFFSET of the file are the addresses GPA... */
 } Range;
 
@@ -141,7 +142,7 @@ static int open_file(const char *path, GError **error)
     return fd;
 }
 
-static int duplicate_fd(const char *text, GError **error)
+static int duplicate_fd(const char *text, int *original, GError **error)
 {
     uint64_t number;
     int fd;
@@ -151,7 +152,8 @@ static int duplicate_fd(const char *text, GError **error)
                     "'%s' is not the number of a file descriptor", text);
         return -1;
     }
-    fd = fcntl((int)number, F_DUPFD_CLOEXEC, 3);
+    *original = (int)number;
+    fd = fcntl(*original, F_DUPFD_CLOEXEC, 3);
     if (fd < 0) {
         g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_INVALID,
                     "file descriptor %s cannot be used: %s (was it inherited?)", text,
@@ -212,7 +214,7 @@ static gboolean open_range(Range *range, GError **error)
     if (g_str_has_prefix(range->name, "file:") && range->name[5]) {
         range->fd = open_file(range->name + 5, error);
     } else if (g_str_has_prefix(range->name, "fd:")) {
-        range->fd = duplicate_fd(range->name + 3, error);
+        range->fd = duplicate_fd(range->name + 3, &range->original, error);
     } else {
         g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_INVALID,
                     "must begin with file:PATH, fd:N or qemu:SOCKET");
@@ -225,7 +227,7 @@ gboolean migpage_memory_add(MigPageMemory *memory, const char *spec, GError **er
     g_auto(GStrv) parts = split_options(spec);
     g_autoptr(Range) range = g_new0(Range, 1);
 
-    range->fd = -1;
+    range->fd = range->original = -1;
     range->name = g_strdup(parts[0]);
     for (char **option = parts + 1; *option; option++) {
         if (!parse_option(range, *option, error)) {
@@ -236,9 +238,9 @@ gboolean migpage_memory_add(MigPageMemory *memory, const char *spec, GError **er
         !check_overlap(memory, range, error)) {
         goto wrong;
     }
-    if (g_str_has_prefix(range->name, "fd:")) {
+    if (range->original >= 0) {
         /* The original is marked as ours, too: no fd: URI must take the guest's memory for a stream. */
-        fcntl((int)strtol(range->name + 3, NULL, 0), F_SETFD, FD_CLOEXEC);
+        fcntl(range->original, F_SETFD, FD_CLOEXEC);
     }
     g_ptr_array_add(memory->ranges, g_steal_pointer(&range));
     return TRUE;
