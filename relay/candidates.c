@@ -134,14 +134,14 @@ static CandidateFate look_at_bytes(Candidate *candidate, NativeHello *hello, GEr
     return CANDIDATE_WRONG;
 }
 
-/* TRUE when what came may be the beginning of a native hello: an honest source's connection that broke. A TLS handshake that
- * failed is none: that is a matter of credentials, which does not mend itself. */
+/* TRUE when what came may be the beginning of a native hello: an honest source's connection that broke, or a probe. A TLS
+ * handshake that failed is none: that is a matter of credentials, which does not mend itself. */
 static gboolean is_broken_hello(Candidate *candidate)
 {
     TransportStream *stream = relay_connection_stream(candidate->connection);
     size_t length = MIN(relay_connection_buffered(candidate->connection), NATIVE_MAGIC_SIZE);
 
-    return transport_stream_is_established(stream) &&
+    return !transport_stream_failed_tls(stream) &&
            (length == 0 || memcmp(relay_connection_peek(candidate->connection, length),
                                   NATIVE_MAGIC, length) == 0);
 }

@@ -198,8 +198,9 @@ TransportTlsSession *transport_tls_session_new(int fd, TransportTls *tls, const 
 void transport_tls_session_free(TransportTlsSession *session);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TransportTlsSession, transport_tls_session_free)
 
-/* See transport_stream_check_tls(), and the functions of TransportStream with the same endings. */
+/* See transport_stream_check_tls(), transport_stream_failed_tls(), and the functions of TransportStream with the same endings. */
 gboolean transport_tls_session_check(TransportTlsSession *session, GError **error);
+gboolean transport_tls_session_failed(TransportTlsSession *session);
 gssize transport_tls_session_read(TransportTlsSession *session, void *buffer, size_t length,
                                   GError **error);
 gssize transport_tls_session_writev(TransportTlsSession *session, const struct iovec *vectors,

@@ -188,9 +188,9 @@ gboolean transport_stream_check_tls(TransportStream *stream, GError **error)
     return transport_tls_session_check(stream->tls, error);
 }
 
-gboolean transport_stream_is_established(TransportStream *stream)
+gboolean transport_stream_failed_tls(TransportStream *stream)
 {
-    return !stream->tls || transport_tls_session_check(stream->tls, NULL);
+    return stream->tls && transport_tls_session_failed(stream->tls);
 }
 
 /* ---- Moving bytes ---------------------------------------------------------------------------- */

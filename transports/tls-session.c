@@ -42,12 +42,13 @@ struct TransportTlsSession {
     GError *failure;
     int over; /* atomic */
 
-    gboolean seen_over;  /* by who uses the stream: until then the events are what to poll */
-    gboolean plain_peer; /* what it said first was not TLS */
-    gboolean heard;      /* bytes of the peer were read */
-    guint64 written;     /* bytes that the peer was sent */
-    gboolean more_held;  /* a read took all that it asked for: more may have left the socket */
-    size_t unsent;       /* bytes in record that must be offered again as they are */
+    gboolean seen_over;   /* by who uses the stream: until then the events are what to poll */
+    gboolean plain_peer;  /* what it said first was not TLS */
+    gboolean silent_peer; /* it has said nothing */
+    gboolean heard;       /* bytes of the peer were read */
+    guint64 written;      /* bytes that the peer was sent */
+    gboolean more_held;   /* a read took all that it asked for: more may have left the socket */
+    size_t unsent;        /* bytes in record that must be offered again as they are */
     guint8 record[TLS_RECORD_SIZE];
 };
 
@@ -88,11 +89,19 @@ static gboolean check_first_byte(TransportTlsSession *session, GError **error)
     const guint8 handshake = 22; /* ContentType of a TLS record */
     int fd = g_socket_get_fd(session->socket);
     guint8 byte;
+    ssize_t count;
 
     if (!transport_wait_fd(fd, POLLIN, session->cancellable, 0, error)) {
         return FALSE;
     }
-    if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1 && byte != handshake) {
+    count = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) {
+        session->silent_peer = TRUE;
+        g_set_error_literal(error, G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED,
+                            "it went away before it said anything");
+        return FALSE;
+    }
+    if (count == 1 && byte != handshake) {
         /* A plain peer understands no alert. What it sent stays unread, so that closing is a reset: on the poc wire an
          * orderly close would tell it that all is well. */
         session->plain_peer = TRUE;
@@ -113,6 +122,10 @@ static GError *explain_handshake(TransportTlsSession *session, GError *failure)
     }
     if (!session->tls->server && session->verified) {
         why = ", which refused this client, most likely its certificate";
+    } else if (session->tls->server && !session->plain_peer &&
+               g_error_matches(failure, G_TLS_ERROR, G_TLS_ERROR_NOT_TLS)) {
+        why =
+            ", which broke it off (did it refuse this side's certificate?)"; /* GIO's way to say so */
     } else if (g_error_matches(failure, G_TLS_ERROR, G_TLS_ERROR_NOT_TLS)) {
         why = ", which does not speak TLS (set tls-creds on both sides)";
     } else if (g_error_matches(failure, G_TLS_ERROR, G_TLS_ERROR_CERTIFICATE_REQUIRED)) {
@@ -293,6 +306,11 @@ gboolean transport_tls_session_check(TransportTlsSession *session, GError **erro
         return FALSE;
     }
     return TRUE;
+}
+
+gboolean transport_tls_session_failed(TransportTlsSession *session)
+{
+    return g_atomic_int_get(&session->over) && session->failure && !session->silent_peer;
 }
 
 /*

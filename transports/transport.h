@@ -109,8 +109,8 @@ int transport_stream_write_fd(TransportStream *stream);
 /* TRUE for file: (and fd: of a plain file): bytes go one way only and nobody answers. */
 gboolean transport_stream_is_one_way(TransportStream *stream);
 
-/* FALSE while a TLS handshake goes on or when it has failed: who is there is not known yet. */
-gboolean transport_stream_is_established(TransportStream *stream);
+/* TRUE when a TLS handshake that the peer began has failed: who is there may not be, or speaks something else. */
+gboolean transport_stream_failed_tls(TransportStream *stream);
 
 /* TRUE when the bytes are encrypted. */
 gboolean transport_stream_is_tls(TransportStream *stream);

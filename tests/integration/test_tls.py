@@ -4,6 +4,7 @@
 import contextlib
 import os
 import random
+import socket
 import subprocess
 import sys
 import tempfile
@@ -125,6 +126,18 @@ class GoodTest(TlsTest):
         self.check_both_completed(send, receive)
         self.assertEqual(self.proxy.cuts, len(plans))
         self.assertGreater(send.json()["reconnects"], 0)
+
+    def test_probe(self):
+        """Somebody who only connects, as a port scan does, ends nobody's waiting."""
+        source, destination = self.guest("source", **SMALL), self.guest("destination")
+        ours, theirs = self.both()
+        receive = self.receive(destination, *theirs)
+        uri = receive.listening()
+        host, port = uri[len("tcp:"):].rsplit(":", 1)
+        socket.create_connection((host, int(port))).close()
+        receive.wait_error("went away before its hello was complete.*before it said anything")
+        send = self.send(uri, source, *ours)
+        self.assertEqual((send.wait(), receive.wait()), (0, 0), send.errors + receive.errors)
 
     def test_nobody_reads_along(self):
         """The guest's blocks are on the wire in a plain run, and not under TLS."""
