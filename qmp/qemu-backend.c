@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "qmp/hmp.h"
+#include "qmp/qmp-error.h"
 #include "qmp/qmp-schema.h"
 
 static JsonNode *version(QmpContext *context, gpointer opaque)
@@ -89,11 +90,25 @@ static const struct {
     {"closefd", qmp_qemu_backend_run_closefd},
 };
 
+/* QEMU keeps a descriptor that one client sent in vain, and gives it to the next that sends none. */
+static gboolean lacks_fd(const QmpRequest *request)
+{
+    const char *command = qmp_request_command(request);
+
+    return (strcmp(command, "getfd") == 0 || strcmp(command, "add-fd") == 0) &&
+           !qmp_request_has_fd(request);
+}
+
 static void execute(QmpContext *context, QmpRequest *request, gpointer opaque)
 {
     QmpQemuBackend *backend = opaque;
 
     (void)context;
+    if (lacks_fd(request)) {
+        qmp_request_fail(request, g_error_new(QMP_ERROR, QMP_ERROR_GENERIC,
+                                              "No file descriptor supplied via SCM_RIGHTS"));
+        return;
+    }
     for (size_t i = 0; i < G_N_ELEMENTS(shared) && !qmp_request_is_oob(request); i++) {
         if (strcmp(shared[i].name, qmp_request_command(request)) == 0) {
             shared[i].run(backend, request);

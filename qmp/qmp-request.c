@@ -60,11 +60,16 @@ void qmp_request_set_fds(QmpRequest *request, GArray *fds)
     request->fds = fds;
 }
 
+gboolean qmp_request_has_fd(const QmpRequest *request)
+{
+    return request->fds->len > 0;
+}
+
 int qmp_request_take_fd(QmpRequest *request)
 {
     int fd;
 
-    if (request->fds->len == 0) {
+    if (!qmp_request_has_fd(request)) {
         return -1;
     }
     fd = g_array_index(request->fds, int, 0);

@@ -35,6 +35,8 @@ gboolean qmp_request_is_oob(const QmpRequest *request);
  */
 void qmp_request_set_fds(QmpRequest *request, GArray *fds);
 
+/* Whether a descriptor came with it that was not taken. */
+gboolean qmp_request_has_fd(const QmpRequest *request);
 /* Takes the next descriptor out of REQUEST; -1 when there is none. */
 int qmp_request_take_fd(QmpRequest *request);
 

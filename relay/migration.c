@@ -82,10 +82,17 @@ void relay_migration_free(Migration *m)
     free(m);
 }
 
-void relay_migration_start(Migration *m)
+gboolean relay_migration_start(Migration *m, GError **error)
 {
-    m->stream_thread = g_thread_new("snprelay-stream",
-                                    m->incoming ? relay_incoming_thread : relay_outgoing_thread, m);
+    g_autoptr(GError) reason = NULL;
+
+    m->stream_thread = g_thread_try_new(
+        "snprelay-stream", m->incoming ? relay_incoming_thread : relay_outgoing_thread, m, &reason);
+    if (!m->stream_thread) {
+        g_set_error(error, SNPRELAY_ERROR, SNPRELAY_ERROR_STATE, "no thread to migrate with: %s",
+                    reason->message);
+    }
+    return m->stream_thread != NULL;
 }
 
 /* ---- Asking ---------------------------------------------------------------------------------------- */

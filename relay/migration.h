@@ -132,8 +132,8 @@ Migration *relay_migration_new(gboolean incoming, TransportUri *uri, uint64_t ad
 /* After the stream thread was joined. */
 void relay_migration_free(Migration *migration);
 
-/* Starts the stream thread. */
-void relay_migration_start(Migration *migration);
+/* Starts the stream thread. FALSE with ERROR: none can be had. */
+gboolean relay_migration_start(Migration *migration, GError **error);
 
 /* A snapshot, without the rate. Any thread. */
 SnprelayInfo *relay_migration_info(Migration *migration);

@@ -225,6 +225,34 @@ static void settle(SnprelayRelay *relay)
     }
 }
 
+/* Takes M over. */
+static gboolean run_incoming(SnprelayMapRequest *request, Migration *m, GError **error)
+{
+    m->ready = request->ready;
+    m->ready_opaque = request->ready_opaque;
+    request->relay->starting = m;
+    if (!relay_migration_start(m, error)) {
+        request->relay->starting = NULL;
+        relay_migration_free(m);
+        return FALSE;
+    }
+    request->ready = NULL; /* the stream thread answers when it listens */
+    return TRUE;
+}
+
+/* Takes M over. */
+static void run_outgoing(SnprelayRelay *relay, Migration *m)
+{
+    g_autoptr(GError) error = NULL;
+
+    relay_adopt(relay, m);
+    relay_migration_event(m, RELAY_EVENT_START, NULL);
+    if (!relay_migration_start(m, &error)) {
+        relay_migration_finish(m, OUTCOME_FAILED, error);
+        m->notify.settled(m->notify.opaque);
+    }
+}
+
 /* Takes PAGE over. */
 static gboolean run(SnprelayMapRequest *request, MigPage *page, GError **error)
 {
@@ -249,15 +277,9 @@ static gboolean run(SnprelayMapRequest *request, MigPage *page, GError **error)
     m->fd = relay_take_inherited(m->uri, m->fd);
     settle(relay);
     if (m->incoming) {
-        m->ready = request->ready;
-        m->ready_opaque = request->ready_opaque;
-        request->ready = NULL; /* the stream thread answers when it listens */
-        relay->starting = m;
-    } else {
-        relay_adopt(relay, m);
-        relay_migration_event(m, RELAY_EVENT_START, NULL);
+        return run_incoming(request, m, error);
     }
-    relay_migration_start(m);
+    run_outgoing(relay, m);
     return TRUE;
 }
 

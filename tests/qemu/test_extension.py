@@ -324,7 +324,11 @@ class DescriptorTest(OneMachineTest):
 
     def test_qemu_uses_it(self):
         here, there = self.pair()
-        self.refused(self.qmp, "getfd", "No file descriptor supplied", fdname="out")
+        for client in (self.qmp, self.client(self.serve)):
+            self.refused(client, "getfd", "No file descriptor supplied", fdname="out")
+            # Without a name: QEMU keeps it, but not for somebody else.
+            self.refused(client, "getfd", "fdname", fds=[there.fileno()])
+        self.refused(self.qmp, "add-fd", "No file descriptor supplied", opaque="theirs")
         self.qmp.execute("getfd", fds=[there.fileno()], fdname="out")
         there.close()
         self.qmp.execute("migrate", uri="fd:out")
