@@ -34,6 +34,10 @@ static inline int transport_fd_steal(int *fd)
 
 /* ---- Waiting (wait.c) ------------------------------------------------------------------------ */
 
+/* FALSE with ERROR: there are not even the few descriptors that GLib needs for waiting, and without which it ends the
+ * process. */
+gboolean transport_wait_is_possible(GError **error);
+
 /*
  * Waits until FD has EVENTS (or an error, or a hang-up). FD may be -1: then it only waits. LIMIT is
  * in units of g_get_monotonic_time(), 0 for none. FALSE with G_IO_ERROR_TIMED_OUT past LIMIT, or

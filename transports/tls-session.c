@@ -228,7 +228,7 @@ TransportTlsSession *transport_tls_session_new(int fd, TransportTls *tls, const 
     session->peer = g_strdup(peer);
     session->cancellable = g_cancellable_new();
     session->read_event = session->write_event = -1;
-    session->socket = g_socket_new_from_fd(fd, error);
+    session->socket = transport_wait_is_possible(error) ? g_socket_new_from_fd(fd, error) : NULL;
     if (!session->socket) {
         transport_fd_close(&fd);
         return NULL;

@@ -7,6 +7,28 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/eventfd.h>
+
+#define SPARE_FDS 6
+
+gboolean transport_wait_is_possible(GError **error)
+{
+    int spare[SPARE_FDS];
+    gboolean possible = TRUE;
+
+    for (int i = 0; i < SPARE_FDS; i++) {
+        spare[i] = eventfd(0, EFD_CLOEXEC);
+        possible = possible && spare[i] >= 0;
+    }
+    for (int i = 0; i < SPARE_FDS; i++) {
+        transport_fd_close(&spare[i]);
+    }
+    if (!possible) {
+        g_set_error_literal(error, G_IO_ERROR, G_IO_ERROR_TOO_MANY_OPEN_FILES,
+                            "too many open files");
+    }
+    return possible;
+}
 
 /* Milliseconds until LIMIT, rounded up, as poll() takes them. */
 static int milliseconds_left(gint64 limit)
@@ -24,9 +46,12 @@ gboolean transport_wait_fd(int fd, short events, GCancellable *cancellable, gint
                            GError **error)
 {
     GPollFD cancel_fd = {.fd = -1};
-    gboolean has_cancel_fd = g_cancellable_make_pollfd(cancellable, &cancel_fd);
-    gboolean ready = FALSE;
+    gboolean has_cancel_fd, ready = FALSE;
 
+    if (!transport_wait_is_possible(error)) {
+        return FALSE;
+    }
+    has_cancel_fd = g_cancellable_make_pollfd(cancellable, &cancel_fd);
     for (;;) {
         struct pollfd fds[] = {{fd, events, 0}, {has_cancel_fd ? cancel_fd.fd : -1, POLLIN, 0}};
         int count = poll(fds, G_N_ELEMENTS(fds), milliseconds_left(limit));
@@ -120,13 +145,17 @@ static gulong lookup_watch(Lookup *lookup, const TransportOptions *options)
 
 GList *transport_wait_lookup(const char *host, const TransportOptions *options, GError **error)
 {
-    /* A context of its own: the caller's thread has none, or one that must not run now. */
-    g_autoptr(GMainContext) context = g_main_context_new();
+    g_autoptr(GMainContext) context = NULL;
     g_autoptr(GResolver) resolver = g_resolver_get_default();
     g_autoptr(GCancellable) cancellable = g_cancellable_new();
-    Lookup lookup = {.context = context, .cancellable = cancellable};
+    Lookup lookup = {.cancellable = cancellable};
     gulong watch;
 
+    if (!transport_wait_is_possible(error)) {
+        return NULL;
+    }
+    /* A context of its own: the caller's thread has none, or one that must not run now. */
+    lookup.context = context = g_main_context_new();
     g_main_context_push_thread_default(context);
     watch = lookup_watch(&lookup, options);
     g_resolver_lookup_by_name_async(resolver, host, cancellable, lookup_done, &lookup);
