@@ -89,7 +89,9 @@ static void look_at_crowd(MigPageWait *wait, gint64 now)
 
     if (now >= wait->look_again && now - wait->idle_since < LONG_US &&
         (queued || wait->crowded_nap > 0)) {
-        wait->crowded_nap = MAX(migpage_crowd_nap(), wait->crowded_nap / 2); /* it comes and goes */
+        gint64 nap = migpage_crowd_nap();
+
+        wait->crowded_nap = MAX(nap, wait->crowded_nap / 2); /* it comes and goes */
         wait->look_again = now + LOOK_US;
     }
     wait->nap_end = 0;

@@ -64,14 +64,16 @@ static int stream_timeout(Incoming *in)
 {
     gint64 left = earliest_deadline(in) - g_get_monotonic_time();
     int timeout = (int)CLAMP(left / G_TIME_SPAN_MILLISECOND + 1, 0, G_MAXINT);
+    int answer = answer_timeout(in), keep_alive;
 
     if (in->connection && !in->poc && !in->one_way && !in->completed) {
-        timeout = MIN(timeout, relay_native_poll_timeout(in->m, in->connection));
+        keep_alive = relay_native_poll_timeout(in->m, in->connection);
+        timeout = MIN(timeout, keep_alive);
     }
     if (in->connection && in->poc && !in->end_seen) {
         timeout = MIN(timeout, 1000);
     }
-    return MIN(timeout, answer_timeout(in));
+    return MIN(timeout, answer);
 }
 
 typedef struct Polled {

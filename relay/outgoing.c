@@ -28,11 +28,13 @@ uint64_t relay_outgoing_ready(Outgoing *o, uint64_t most, void **start)
 {
     uint64_t count = relay_window_peek(&o->m->window, o->sent, start);
     uint64_t rate = atomic_load_explicit(&o->m->max_bandwidth, memory_order_relaxed);
+    uint64_t allowed;
 
     count = MIN(MIN(count, most), credit(o));
     if (count > 0) {
-        count = MIN(count, relay_rate_limit_allow(&o->limit, rate, g_get_monotonic_time()) /
-                               MIGPAGE_BLOCK_SIZE);
+        /* Asked once: the macro would ask again, and then it may be more than there is. */
+        allowed = relay_rate_limit_allow(&o->limit, rate, g_get_monotonic_time());
+        count = MIN(count, allowed / MIGPAGE_BLOCK_SIZE);
     }
     return count;
 }
@@ -100,16 +102,18 @@ static gboolean sleep_until(Outgoing *o, gint64 deadline)
     struct pollfd pollfds[3];
     nfds_t count = 1 + (nfds_t)relay_connection_pollfds(o->connection, !o->one_way, pollfds + 1);
     gboolean happened;
+    gint64 limited, left;
 
     relay_wakeup_arm(&o->m->stream_wakeup, reason_to_wake(o));
     if (relay_migration_has_request(o->m) || has_output(o)) {
         relay_wakeup_disarm(&o->m->stream_wakeup, FALSE);
         return TRUE;
     }
-    deadline = MIN(deadline, wait_deadline(o, -1)); /* a limit may have been set since */
-    happened =
-        relay_wakeup_poll(&o->m->stream_wakeup, pollfds, count,
-                          deadline == G_MAXINT64 ? -1 : MAX(deadline - g_get_monotonic_time(), 0));
+    limited = wait_deadline(o, -1); /* a limit may have been set since */
+    deadline = MIN(deadline, limited);
+    left = deadline - g_get_monotonic_time();
+    happened = relay_wakeup_poll(&o->m->stream_wakeup, pollfds, count,
+                                 deadline == G_MAXINT64 ? -1 : MAX(left, 0));
     o->readable = pollfds[1].revents != 0;
     return happened;
 }
