@@ -67,6 +67,8 @@ static gpointer spin_until_told(gpointer data)
     return NULL;
 }
 
+#define CROWDED_US 2000
+
 /* With many threads that want the processors a nap is longer, and who has had to queue for one takes such naps. */
 static void test_crowd(void **state)
 {
@@ -83,11 +85,11 @@ static void test_crowd(void **state)
     for (guint i = 0; i < count; i++) {
         threads[i] = g_thread_new("spin", spin_until_told, &quit);
     }
-    for (int i = 0; i < 1000 && migpage_crowd_nap() == 0; i++) {
+    for (int i = 0; i < 10000 && migpage_crowd_nap() < CROWDED_US; i++) {
         g_usleep(1000); /* they are on their way */
     }
     migpage_wait_init(&wait, FALSE);
-    for (int i = 0; i < 1000 && wait.crowded_nap == 0; i++) {
+    for (int i = 0; i < 1000000 && wait.crowded_nap < CROWDED_US; i++) {
         wait.nap_end = g_get_monotonic_time() - 1000; /* queued for that long */
         wait.idle_since = g_get_monotonic_time() - G_USEC_PER_SEC / 100;
         nap = turn_until_told(&wait);
@@ -96,7 +98,7 @@ static void test_crowd(void **state)
     for (guint i = 0; i < count; i++) {
         g_thread_join(threads[i]);
     }
-    assert_in_range(nap, 2000, MIGPAGE_CROWD_LONGEST_US);
+    assert_in_range(nap, CROWDED_US, MIGPAGE_CROWD_LONGEST_US);
     /* And when they have gone the naps are short again. */
     for (int i = 0; i < 30000 && wait.crowded_nap > 0; i++) {
         wait.idle_since = g_get_monotonic_time() - G_USEC_PER_SEC / 100;
