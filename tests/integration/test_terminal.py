@@ -31,23 +31,27 @@ class Terminal:
                                         start_new_session=True, env={**os.environ, "TERM": "dumb", "LC_ALL": "C.UTF-8"},
                                         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         os.close(slave)
-        self.text = ""
+        self._text = ""  # the reader's to change
+        self._seen = 0   # so much of it was waited for
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
         try:
             while data := os.read(self.master, 4096):
-                self.text += data.decode(errors="replace")
+                self._text += data.decode(errors="replace")
         except OSError:
             pass  # the program has ended
 
     def type(self, keys):
         os.write(self.master, keys if isinstance(keys, bytes) else keys.encode())
 
+    def find(self, pattern):
+        """PATTERN in what was printed behind all that was waited for."""
+        return re.compile(pattern).search(self._text, self._seen)
+
     def wait_text(self, pattern):
-        """Waits until PATTERN has been printed, and forgets what is up to there."""
-        match = wait_until(lambda: re.search(pattern, self.text), PATIENCE, f"{pattern} in {self.text}")
-        self.text = self.text[match.end():]
+        """Waits until PATTERN has been printed."""
+        self._seen = wait_until(lambda: self.find(pattern), PATIENCE, pattern).end()
 
     def kill(self):
         self.process.kill()
@@ -122,7 +126,7 @@ class TerminalTest(RelayTest):
         def ended():
             self.terminal.type("\x04")  # again, should it have come before the library had the terminal
             time.sleep(0.02)
-            return "\n" in self.terminal.text
+            return self.terminal.find("\n")
         wait_until(ended, PATIENCE, "a new line")
         self.assertEqual(self.qmp.execute("query-snp-migrate")["status"], "none")
         self.check_ends(signal.SIGINT)
